@@ -1,0 +1,1 @@
+"""What travels between actors and learners: array specs, shared memory, the trajectory ring."""

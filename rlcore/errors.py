@@ -1,0 +1,39 @@
+"""The errors rlcore raises: each names the value found, the value wanted and the place."""
+
+from __future__ import annotations
+
+
+class RlcoreError(Exception):
+    """Base of every error that rlcore raises on purpose."""
+
+
+class ConfigError(RlcoreError, ValueError):
+    """A setting is wrong; raised before any process is started."""
+
+
+class MissingDependencyError(RlcoreError, ImportError):
+    """An optional package is needed; the message names the extra to install."""
+
+
+class EnvContractError(RlcoreError):
+    """An environment broke the Gymnasium contract (shape, dtype, NaN, autoreset, seeding...)."""
+
+
+class CheckpointError(RlcoreError):
+    """A checkpoint is missing, incomplete, corrupt or does not belong to this run."""
+
+
+class ActorLostError(RlcoreError):
+    """Actors died or hung more often than the restart budget allows."""
+
+
+class RunFolderError(RlcoreError):
+    """A run folder exists already, is locked by another run, or cannot be written."""
+
+
+class LearnerError(RlcoreError):
+    """The learner was given something it cannot train on (empty batch, no gradient, ...)."""
+
+
+class NonFiniteError(LearnerError):
+    """A loss, gradient, log-probability, observation or reward is NaN or infinite."""

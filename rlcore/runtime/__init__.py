@@ -1,0 +1,1 @@
+"""Actors, schedules, the parameter store, supervision and checkpoints."""
