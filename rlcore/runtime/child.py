@@ -1,0 +1,85 @@
+"""Start of every child process: ``python -m rlcore.runtime.child BOOT_FD MESSAGE_FD``.
+
+The boot message is JSON: which function to call and with what. Children are fresh interpreters
+(nothing is forked after torch has threads), they die with their parent, and they do not import the
+user's main script, so that notebooks and plain scripts work without a ``__main__`` guard.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from typing import Any
+
+from rlcore.errors import RlcoreError
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Messages:
+    """A one-way pipe of JSON lines to the parent."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send one message; a parent that is gone ends this process."""
+        line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
+        with self._lock:
+            view = memoryview(line)
+            while view:
+                try:
+                    view = view[os.write(self._fd, view) :]
+                except BrokenPipeError:
+                    os._exit(1)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; exit now if it already has."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(argv: list[str]) -> int:
+    """Run the function that the boot message names; return the exit status."""
+    boot_fd, message_fd = int(argv[0]), int(argv[1])
+    with os.fdopen(boot_fd) as file:
+        boot = json.load(file)
+    die_with_parent(boot["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
+    for path in reversed(boot["path"]):
+        if path not in sys.path:
+            sys.path.insert(0, path)
+    messages = Messages(message_fd)
+    try:
+        module, _, function = boot["entry"].partition(":")
+        getattr(importlib.import_module(module), function)(boot["args"], messages)
+    except Exception as error:
+        # The one place where everything is caught: the cause travels to the supervisor.
+        traceback.print_exc()
+        messages.send(
+            "error",
+            type=type(error).__name__,
+            message=str(error),
+            expected=isinstance(error, RlcoreError),
+            traceback=traceback.format_exc(),
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

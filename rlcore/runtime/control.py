@@ -1,0 +1,70 @@
+"""The control block: a few shared integers by which supervisor, learner and actors watch each other.
+
+Every cell has one writer (named below), so no lock is needed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rlcore.data.shared_memory import SharedBlock
+
+# Global cells. Writer: STOP supervisor or learner; the rest the learner.
+STOP, CHECKPOINT_ROUND, LEARNER_BEAT = range(3)
+_GLOBALS = 8
+
+# Cells of one actor. Writer: INCARNATION the supervisor; the rest the actor.
+BEAT, PHASE, INCARNATION, STEPS, BLOCKED_NS, COLLECT_NS, PADDED = range(7)
+_PER_ACTOR = 8
+
+STARTING, COLLECTING, WAITING, STOPPED = range(4)
+PHASE_NAMES = ("starting", "collecting", "waiting", "stopped")
+
+# Cells of one stream. Writer: the actor.
+DUMPED_ROUND, SEED_INCARNATION = range(2)
+_PER_STREAM = 2
+
+NO_ROUND = -1
+
+
+class Control:
+    """Typed views of the control block for ``actors`` actors and ``streams`` streams."""
+
+    def __init__(self, actors: int, streams: int, fd: int | None = None) -> None:
+        count = _GLOBALS + actors * _PER_ACTOR + streams * _PER_STREAM
+        self.block = SharedBlock(count * 8, fd)
+        cells = self.block.array((count,), "int64")
+        self.globals = cells[:_GLOBALS]
+        rest = cells[_GLOBALS:]
+        self.actor = rest[: actors * _PER_ACTOR].reshape(actors, _PER_ACTOR)
+        self.stream = rest[actors * _PER_ACTOR :].reshape(streams, _PER_STREAM)
+        if fd is None:
+            self.globals[CHECKPOINT_ROUND] = NO_ROUND
+            self.stream[:, DUMPED_ROUND] = NO_ROUND
+
+    @property
+    def fd(self) -> int:
+        """Descriptor of the shared block, to hand to another process."""
+        return self.block.fd
+
+    @property
+    def stopping(self) -> bool:
+        """Whether everyone has been asked to stop."""
+        return bool(self.globals[STOP])
+
+    def stop(self) -> None:
+        """Ask everyone to stop."""
+        self.globals[STOP] = 1
+
+    @property
+    def checkpoint_round(self) -> int:
+        """Round at whose start streams write their state down; ``NO_ROUND`` if none is asked."""
+        return int(self.globals[CHECKPOINT_ROUND])
+
+    @checkpoint_round.setter
+    def checkpoint_round(self, round_: int) -> None:
+        self.globals[CHECKPOINT_ROUND] = round_
+
+    def steps(self) -> int:
+        """Return the environment steps all actors have taken (valid transitions)."""
+        return int(np.sum(self.actor[:, STEPS]))

@@ -1,0 +1,325 @@
+"""The learner's side of a run: take fragments, train, publish, free the slots, account for all.
+
+``LearnerLoop.step`` is the one loop body of every schedule and placement; the schedule decides which
+fragments it may take. Inline runs call it between fragments, local runs call it in a process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from rlcore.data.collate import Collator
+from rlcore.data.ring import Fragment, TrajectoryRing
+from rlcore.learners.base import Batch, GradStamp, LossOutput, UpdateReport
+from rlcore.runtime import control as ctl
+from rlcore.runtime.contracts import Agent
+from rlcore.runtime.control import NO_ROUND, Control
+from rlcore.runtime.param_store import ParamStore
+from rlcore.runtime.schedule import Schedule
+from rlcore.runtime.stop import StopLimits
+from rlcore.runtime.totals import LagWindow, Totals
+
+Metrics = dict[str, float]
+
+
+class TrainsBatches(Protocol):
+    """The part of a learner that the loop needs."""
+
+    version: int
+    progress: float
+
+    def update(
+        self,
+        batch: Batch,
+        loss_fn: Callable[[nn.Module, Batch], LossOutput],
+        *,
+        stamp: GradStamp | None = None,
+        want_metrics: bool = True,
+    ) -> UpdateReport: ...
+
+
+@dataclass(slots=True)
+class Phases:
+    """Seconds the learner spent in each phase since the last report."""
+
+    wait: float = 0.0
+    collate: float = 0.0
+    update: float = 0.0
+    publish: float = 0.0
+
+    def take(self) -> Metrics:
+        """Return ``time/*_s`` and start afresh."""
+        names = ("wait", "collate", "update", "publish")
+        values = {f"time/{name}_s": getattr(self, name) for name in names}
+        for name in names:
+            setattr(self, name, 0.0)
+        return values
+
+
+class LearnerLoop:
+    """Trains on what actors deliver.
+
+    Args:
+        agent: Gives the loss.
+        network: The network that ``learner`` trains.
+        learner: Turns batches into new parameters.
+        ring: Where fragments come from.
+        store: Where new versions go.
+        schedule: Which fragments may be taken.
+        collator: Joins ``collator.count`` fragments into a batch.
+        control: The control block.
+        limits: When the run ends.
+        frames_per_step: Emulator frames per environment step.
+        report_every_s: Seconds between metric reports.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        network: nn.Module,
+        learner: TrainsBatches,
+        ring: TrajectoryRing,
+        store: ParamStore,
+        schedule: Schedule,
+        collator: Collator,
+        control: Control,
+        limits: StopLimits,
+        *,
+        frames_per_step: int = 1,
+        report_every_s: float = 1.0,
+        totals: Totals | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.agent = agent
+        self.network = network
+        self.learner = learner
+        self.ring = ring
+        self.store = store
+        self.schedule = schedule
+        self.collator = collator
+        self.control = control
+        self.limits = limits
+        self.frames_per_step = frames_per_step
+        self.report_every_s = report_every_s
+        self.totals = totals or Totals()
+        self.stop_reason: str | None = None
+        self._clock = clock
+        self._started = self._last_report = clock()
+        self._seconds_before = self.totals.seconds
+        self._held: list[Fragment] = []
+        self._phases = Phases()
+        self._lag = LagWindow()
+        self._at_report = (self.totals.env_steps, self.totals.trained_steps, self.totals.updates)
+        self._last: UpdateReport | None = None
+        self._state: dict[str, Tensor] = {}
+
+    # -- one turn -------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Version of the published parameters: one more for every batch taken.
+
+        A batch whose update was skipped publishes its unchanged parameters again, so that
+        lockstep, which counts batches, stays in step.
+        """
+        return self.totals.updates + self.totals.skipped_updates
+
+    def publish(self) -> None:
+        """Make the learner's current parameters the newest version of the store."""
+        if not self._state:
+            self._state = self.network.state_dict()
+        self.store.publish(self._state, self.version)
+
+    def ready(self) -> bool:
+        """Return whether a batch may be complete, cheaply; used while waiting."""
+        return len(self._held) + self.ring.ready_count() >= self.collator.count
+
+    def step(self, before_publish: Callable[[], None] | None = None) -> bool:
+        """Train once if a batch is there; return whether it was.
+
+        Args:
+            before_publish: Called after the update and before actors can see its parameters.
+        """
+        fragments = self._take()
+        if fragments is None:
+            return False
+        t0 = self._clock()
+        batch = self.collator(fragments)
+        progress = self.limits.progress(
+            env_steps=self.totals.env_steps, updates=self.totals.updates
+        )
+        self.learner.progress = progress
+        want_metrics = t0 - self._last_report >= self.report_every_s
+        batch["progress"], batch["metrics"] = progress, want_metrics
+        stamp = GradStamp(min(fragment.version for fragment in fragments))
+        t1 = self._clock()
+        before = self.version
+        report = self.learner.update(batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics)
+        t2 = self._clock()
+        self._count(fragments, before, report)
+        if want_metrics:
+            self._last = report
+        self.stop_reason = self._why_stop()
+        if before_publish is not None:
+            before_publish()
+        self.publish()
+        for fragment in fragments:
+            self.ring.release(fragment)
+        phases = self._phases
+        phases.collate += t1 - t0
+        phases.update += t2 - t1
+        phases.publish += self._clock() - t2
+        self.control.globals[ctl.LEARNER_BEAT] += 1
+        return True
+
+    # -- choosing fragments ---------------------------------------------------------------------
+
+    def _take(self) -> list[Fragment] | None:
+        return self._take_in_order() if self.schedule.in_order else self._take_oldest()
+
+    def _take_in_order(self) -> list[Fragment] | None:
+        have = {fragment.stream for fragment in self._held}
+        for stream in range(self.ring.streams):
+            if stream not in have:
+                slot = self.ring.next_in_order(stream)
+                if slot is not None:
+                    self._claim(slot)
+        if len(self._held) < self.collator.count:
+            return None
+        return self._hand_over()
+
+    def _take_oldest(self) -> list[Fragment] | None:
+        version = self.version
+        if self.schedule.must_wait(version, self.ring.oldest_writing_version()):
+            return None
+        for slot in self.ring.ready():
+            if len(self._held) >= self.collator.count:
+                break
+            self._claim(int(slot))
+        return self._hand_over() if len(self._held) >= self.collator.count else None
+
+    def _claim(self, slot: int) -> None:
+        torn = self.ring.torn
+        fragment = self.ring.claim(slot)
+        self.totals.torn_fragments += self.ring.torn - torn
+        if fragment is None:
+            return
+        if self.schedule.admits(self.version, fragment.version):
+            self._held.append(fragment)
+            return
+        self.totals.env_steps += fragment.steps
+        self.totals.dropped_steps += fragment.steps
+        self.totals.dropped_fragments += 1
+        self.totals.count_episodes(fragment)
+        self.ring.release(fragment)
+
+    def _hand_over(self) -> list[Fragment]:
+        fragments, self._held = self._held, []
+        return sorted(fragments, key=lambda f: (f.stream, f.round))
+
+    # -- accounting -----------------------------------------------------------------------------
+
+    def _count(self, fragments: list[Fragment], version: int, report: UpdateReport) -> None:
+        totals = self.totals
+        for fragment in fragments:
+            totals.env_steps += fragment.steps
+            totals.trained_steps += 0 if report.skipped else fragment.steps
+            totals.count_episodes(fragment)
+            self._lag.add(version - fragment.version, fragment.steps)
+        totals.updates += 0 if report.skipped else 1
+        totals.skipped_updates += 1 if report.skipped else 0
+
+    def seconds(self) -> float:
+        """Return the wall time of training so far, over all resumptions."""
+        return self._seconds_before + self._clock() - self._started
+
+    def waited(self, seconds: float) -> None:
+        """Count time spent waiting for fragments."""
+        self._phases.wait += seconds
+
+    def _why_stop(self) -> str | None:
+        return self.limits.reason(
+            env_steps=self.totals.env_steps,
+            updates=self.totals.updates,
+            seconds=self.seconds(),
+            returns=self.totals.returns,
+        )
+
+    def report(self, force: bool = False) -> Metrics | None:
+        """Return a metric record if ``report_every_s`` has passed (or ``force``), else ``None``."""
+        now = self._clock()
+        elapsed = now - self._last_report
+        if not force and (elapsed < self.report_every_s or self._last is None):
+            return None
+        totals = self.totals
+        totals.seconds = self.seconds()
+        record: Metrics = {
+            "step/env": totals.env_steps,
+            "step/frames": totals.env_steps * self.frames_per_step,
+            "step/update": totals.updates,
+            "time/wall_s": totals.seconds,
+            "lag/dropped": totals.dropped_fragments,
+            "runtime/steps_dropped": totals.dropped_steps,
+            "fault/nonfinite": totals.skipped_updates,
+            "fault/torn": totals.torn_fragments,
+        }
+        record |= totals.episode_metrics() | self._lag.take()
+        phases = self._phases.take()
+        record |= phases
+        record["runtime/learner_starved_frac"] = min(1.0, phases["time/wait_s"] / max(elapsed, 1e-9))
+        env, trained, updates = self._at_report
+        span = max(elapsed, 1e-9)
+        record["perf/env_steps_per_s"] = (totals.env_steps - env) / span
+        record["perf/trained_steps_per_s"] = (totals.trained_steps - trained) / span
+        record["perf/updates_per_s"] = (totals.updates - updates) / span
+        record |= self._update_metrics()
+        self._at_report = (totals.env_steps, totals.trained_steps, totals.updates)
+        self._last_report = now
+        return record
+
+    def _update_metrics(self) -> Metrics:
+        report, self._last = self._last, None
+        if report is None:
+            return {}
+        values: dict[str, Any] = dict(report.metrics)
+        values["optim/grad_norm"] = report.grad_norm
+        values["loss/total"] = report.loss
+        lr = getattr(self.learner, "lr", None)
+        if lr is not None:
+            values["optim/lr"] = lr
+        return {
+            name: float(value.detach()) if isinstance(value, Tensor) else float(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+def request_checkpoint(control: Control, version: int, lag: int) -> int:
+    """Ask every stream to write its state down at the start of the first round not yet begun.
+
+    Must be called before ``version`` is published: until then no stream can start round
+    ``version + lag``.
+
+    Returns:
+        The round, which is also the version at which the checkpoint is taken.
+    """
+    round_ = version + lag
+    control.checkpoint_round = round_
+    return round_
+
+
+def checkpoint_due(control: Control, version: int) -> bool:
+    """Return whether the requested round is reached and every stream has written its state."""
+    round_ = control.checkpoint_round
+    return (
+        round_ != NO_ROUND
+        and version == round_
+        and bool((control.stream[:, ctl.DUMPED_ROUND] == round_).all())
+    )
+
