@@ -9,8 +9,8 @@ import numpy as np
 
 from rlcore.data.shared_memory import SharedBlock
 
-# Global cells. Writer: STOP supervisor or learner; the rest the learner.
-STOP, CHECKPOINT_ROUND, LEARNER_BEAT = range(3)
+# Global cells. Writer: STOP_REQUEST the supervisor; the rest the learner.
+STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST = range(4)
 _GLOBALS = 8
 
 # Cells of one actor. Writer: INCARNATION the supervisor; the rest the actor.
@@ -55,6 +55,15 @@ class Control:
     def stop(self) -> None:
         """Ask everyone to stop."""
         self.globals[STOP] = 1
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the supervisor has asked the learner to finish (checkpoint, then ``stop``)."""
+        return bool(self.globals[STOP_REQUEST])
+
+    def request_stop(self) -> None:
+        """Ask the learner to finish."""
+        self.globals[STOP_REQUEST] = 1
 
     @property
     def checkpoint_round(self) -> int:

@@ -138,7 +138,13 @@ class LearnerLoop:
 
     def ready(self) -> bool:
         """Return whether a batch may be complete, cheaply; used while waiting."""
-        return len(self._held) + self.ring.ready_count() >= self.collator.count
+        if not self.schedule.in_order:
+            return len(self._held) + self.ring.ready_count() >= self.collator.count
+        have = {fragment.stream for fragment in self._held}
+        return all(
+            stream in have or self.ring.next_in_order(stream) is not None
+            for stream in range(self.ring.streams)
+        )
 
     def step(self, before_publish: Callable[[], None] | None = None) -> bool:
         """Train once if a batch is there; return whether it was.

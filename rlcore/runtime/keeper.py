@@ -1,0 +1,246 @@
+"""When checkpoints are taken and what is in them.
+
+In ``serial`` and ``lockstep`` a checkpoint is exact: it holds the parameters of every version that
+an actor may still ask for, and the state of every stream (environments, recurrent cores) at the start
+of the round that comes next. Going on from it repeats the uninterrupted run bit for bit. In ``async``
+fragments in flight are discarded and streams start fresh episodes; counters and learner go on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlcore.data.ring import TrajectoryRing
+from rlcore.data.tensor_file import load_tensors, save_tensors
+from rlcore.errors import CheckpointError
+from rlcore.runtime.actor import StreamState
+from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
+from rlcore.runtime.control import NO_ROUND, Control
+from rlcore.runtime.learner_loop import LearnerLoop, checkpoint_due, request_checkpoint
+from rlcore.runtime.nested_state import join_state, split_state
+from rlcore.runtime.param_store import ParamStore
+from rlcore.runtime.totals import Totals
+
+FINAL_DUMP_DEADLINE_S = 20.0
+Emit = Callable[..., None]
+
+
+class Restorable(Protocol):
+    """The part of a learner that checkpoints need."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None: ...
+
+
+class StreamDumps:
+    """Stream states on their way from actors to a checkpoint, as small files in the run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _path(self, stream: int, round_: int) -> Path:
+        return self.folder / f"stream-{stream:04d}-round-{round_}"
+
+    def write(self, stream: int, round_: int, state: StreamState) -> None:
+        """Store the state of one stream at the start of ``round_``."""
+        path = self._path(stream, round_)
+        tensors = {name: torch.from_numpy(np.asarray(a)) for name, a in state["arrays"].items()}
+        save_tensors(path.with_suffix(".safetensors"), tensors)
+        path.with_suffix(".json").write_text(json.dumps(state["json"]))
+
+    def take(self, streams: int, round_: int) -> tuple[dict[str, dict[str, Tensor]], list[Any]]:
+        """Return and remove the states of all streams at ``round_``."""
+        tensors, values = {}, []
+        for stream in range(streams):
+            path = self._path(stream, round_)
+            tensors[f"stream-{stream:04d}"] = load_tensors(path.with_suffix(".safetensors"))
+            values.append(json.loads(path.with_suffix(".json").read_text()))
+        for file in self.folder.iterdir():
+            file.unlink(missing_ok=True)
+        return tensors, values
+
+
+class CheckpointKeeper:
+    """Decides when to checkpoint and assembles it.
+
+    Args:
+        checkpointer: Writes and rotates the folders.
+        loop: The learner loop whose state is kept.
+        learner: The learner.
+        store: Its published parameters.
+        ring: The ring, for its geometry.
+        control: The control block.
+        dumps: Where actors leave stream states.
+        every_s: Seconds between checkpoints; ``None`` for the final one alone.
+        emit: Receives ``emit(kind, **fields)`` for events.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        loop: LearnerLoop,
+        learner: Restorable,
+        store: ParamStore,
+        ring: TrajectoryRing,
+        control: Control,
+        dumps: StreamDumps,
+        every_s: float | None,
+        emit: Emit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.checkpointer = checkpointer
+        self.loop = loop
+        self.learner = learner
+        self.store = store
+        self.ring = ring
+        self.control = control
+        self.dumps = dumps
+        self.every_s = every_s
+        self.emit = emit
+        self.lag = loop.schedule.exact_lag
+        self._clock = clock
+        self._last = clock()
+        self._final_round: int | None = None
+        self._final_since = 0.0
+        self.finished = False
+        self.saved: Path | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether checkpoints hold stream states."""
+        return self.lag is not None
+
+    def before_first_publish(self) -> None:
+        """Announce a final round that is too near to be announced later."""
+        updates = self.loop.limits.updates
+        if self.lag is not None and updates is not None and self.loop.version + self.lag >= updates:
+            self._announce_final(max(updates, self.loop.version))
+
+    def before_publish(self) -> None:
+        """Announce a checkpoint while no stream can yet have begun its round."""
+        if self.lag is None:
+            return
+        version, updates = self.loop.version, self.loop.limits.updates
+        if self._final_round is not None:
+            return
+        if updates is not None and version + self.lag == updates:
+            self._announce_final(updates)
+        elif self.stopping:
+            self._announce_final(version + self.lag)
+        elif self._due() and self.control.checkpoint_round == NO_ROUND:
+            request_checkpoint(self.control, version, self.lag)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is to end."""
+        return self.loop.stop_reason is not None or self.control.stop_requested
+
+    def _announce_final(self, round_: int) -> None:
+        self.control.checkpoint_round = round_
+        self._final_round = round_
+        self._final_since = self._clock()
+
+    def _due(self) -> bool:
+        return self.every_s is not None and self._clock() - self._last >= self.every_s
+
+    def turn(self) -> None:
+        """Save if it is time; set ``finished`` once the final checkpoint is taken. Call each turn."""
+        if self.lag is None:
+            if self.stopping or self._due():
+                self._save({}, [], final=self.stopping)
+                self.finished = self.stopping
+            return
+        if checkpoint_due(self.control, self.loop.version):
+            final = self._final_round == self.loop.version
+            tensors, streams = self.dumps.take(self.ring.streams, self.loop.version)
+            self.control.checkpoint_round = NO_ROUND
+            self._save(tensors, streams, final=final)
+            self.finished = final
+        elif self.stopping and self._gave_up():
+            self.emit("warning", message="actors did not write their state in time; the last "
+                      "periodic checkpoint stays the newest")
+            self.finished = True
+
+    def _gave_up(self) -> bool:
+        if self._final_since == 0.0:
+            self._final_since = self._clock()
+        return self._clock() - self._final_since > FINAL_DUMP_DEADLINE_S
+
+    def holds(self) -> bool:
+        """Return whether training must pause because a checkpoint is due at this very version."""
+        return self.lag is not None and self.control.checkpoint_round == self.loop.version
+
+    def _save(self, tensors: dict[str, dict[str, Tensor]], streams: list[Any], final: bool) -> None:
+        loop = self.loop
+        loop.totals.seconds = loop.seconds()
+        learner_tensors, learner_values = split_state(self.learner.state_dict())
+        tensors["learner"] = learner_tensors
+        oldest = loop.version if self.lag is None else max(0, loop.version - self.lag)
+        for version in range(oldest, loop.version + 1):
+            tensors[f"params-{version - oldest}"] = self.store.state(version)
+        state = {
+            "version": loop.version,
+            "oldest_version": oldest,
+            "learner": learner_values,
+            "totals": loop.totals.to_json(),
+            "streams": streams,
+        }
+        started = self._clock()
+        try:
+            path = self.checkpointer.save(
+                loop.totals.env_steps, tensors, state, metrics=loop.totals.episode_metrics()
+            )
+        except CheckpointError as error:
+            self.emit("checkpoint_failed", message=str(error), final=final)
+        else:
+            self.saved = path
+            self.emit(
+                "checkpoint",
+                path=str(path),
+                step=loop.totals.env_steps,
+                seconds=self._clock() - started,
+                bytes=sum(file.stat().st_size for file in path.iterdir()),
+                final=final,
+            )
+        self._last = self._clock()
+
+
+def restore_learner(
+    checkpoint: Checkpoint, learner: Restorable, store: ParamStore, ring: TrajectoryRing
+) -> Totals:
+    """Bring learner, store and ring back to a checkpoint; return the counters.
+
+    Raises:
+        CheckpointError: Something that belongs to the run is missing.
+    """
+    state, tensors = checkpoint.state, checkpoint.tensors
+    try:
+        learner.load_state_dict(join_state(tensors["learner"], state["learner"]))
+        oldest, version = state["oldest_version"], state["version"]
+        for published in range(oldest, version + 1):
+            store.publish(tensors[f"params-{published - oldest}"], published)
+        ring.start_at(version)
+        return Totals.from_json(state["totals"])
+    except KeyError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error} is missing from the checkpoint") from None
+
+
+def stream_state(checkpoint: Checkpoint, stream: int) -> StreamState | None:
+    """Return the state of one stream in a checkpoint, or ``None`` where it has none (async)."""
+    if not checkpoint.state["streams"]:
+        return None
+    tensors = checkpoint.tensors[f"stream-{stream:04d}"]
+    return {
+        "json": checkpoint.state["streams"][stream],
+        "arrays": {name: tensor.numpy() for name, tensor in tensors.items()},
+    }

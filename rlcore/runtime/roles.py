@@ -1,0 +1,202 @@
+"""What each process of a local run does: actor and learner, built from the same plan."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlcore.data.collate import Collator
+from rlcore.data.seeding import derive_seed
+from rlcore.runtime import control as ctl
+from rlcore.runtime.actor import Actor, StreamPlayer
+from rlcore.runtime.channels import Channels, parameter_layout
+from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
+from rlcore.runtime.child import Messages
+from rlcore.runtime.keeper import CheckpointKeeper, StreamDumps, restore_learner, stream_state
+from rlcore.runtime.learner_loop import LearnerLoop
+from rlcore.runtime.param_store import ParamReader
+from rlcore.runtime.plan import Parts, RunPlan
+
+WAIT_S = 0.2
+INCARNATIONS_PER_EPOCH = 1_000_000
+
+
+def load_parts(plan: RunPlan) -> Parts:
+    """Make the parts that the plan's factory names."""
+    module, _, name = plan.factory.partition(":")
+    parts: Parts = getattr(importlib.import_module(module), name)(plan.config)
+    return parts
+
+
+def open_checkpoint(plan: RunPlan) -> Checkpoint | None:
+    """Load the checkpoint that the plan resumes from, if any."""
+    if plan.resume is None:
+        return None
+    return Checkpointer(Path(plan.resume).parent, config_hash=plan.config_hash).load(plan.resume)
+
+
+def build_actor(
+    plan: RunPlan,
+    parts: Parts,
+    channels: Channels,
+    index: int,
+    streams: list[int],
+    checkpoint: Checkpoint | None,
+) -> Actor:
+    """Build actor ``index`` with its streams reset, or restored where a checkpoint holds them."""
+    agent = parts.agent
+    network = agent.build_network()
+    reader = ParamReader(channels.store, network)
+    incarnation = int(channels.control.actor[index, ctl.INCARNATION])
+    players = []
+    for stream in streams:
+        env = parts.make_stream(stream, f"actor {index}")
+        player = StreamPlayer(stream, env, agent, network, plan.seed)
+        player.reset(plan.epoch * INCARNATIONS_PER_EPOCH + incarnation)
+        saved = stream_state(checkpoint, stream) if checkpoint is not None else None
+        if saved is not None and incarnation == 0:
+            player.set_state(saved)
+        players.append(player)
+    dumps = StreamDumps(stream_folder(plan))
+    return Actor(
+        index,
+        players,
+        channels.ring,
+        reader,
+        plan.make_schedule(),
+        channels.control,
+        dumps.write,
+    )
+
+
+def stream_folder(plan: RunPlan) -> Path:
+    """Return where stream states wait for their checkpoint."""
+    return Path(plan.run_dir) / "checkpoints" / ".streams"
+
+
+def build_learner(
+    plan: RunPlan, parts: Parts, channels: Channels, checkpoint: Checkpoint | None, emit: Any
+) -> tuple[LearnerLoop, CheckpointKeeper]:
+    """Build the learner's loop and its checkpoint keeper; publishes the first version."""
+    device = torch.device(plan.device)
+    torch.manual_seed(derive_seed(plan.seed, "init"))
+    network = parts.agent.build_network().to(device)
+    learner = parts.make_learner(network)
+    totals = None
+    if checkpoint is not None:
+        totals = restore_learner(checkpoint, learner, channels.store, channels.ring)
+    collator = Collator(
+        channels.ring.spec,
+        unroll=channels.ring.unroll,
+        envs=plan.envs,
+        count=plan.batch,
+        device=device,
+    )
+    loop = LearnerLoop(
+        parts.agent,
+        network,
+        learner,
+        channels.ring,
+        channels.store,
+        plan.make_schedule(),
+        collator,
+        channels.control,
+        plan.limits(),
+        frames_per_step=parts.env_spec.frames_per_step,
+        report_every_s=plan.report_every_s,
+        totals=totals,
+    )
+    keeper = CheckpointKeeper(
+        Checkpointer(
+            Path(plan.run_dir) / "checkpoints",
+            keep=plan.checkpoint_keep,
+            config_hash=plan.config_hash,
+            keep_best=plan.keep_best,
+        ),
+        loop,
+        learner,
+        channels.store,
+        channels.ring,
+        channels.control,
+        StreamDumps(stream_folder(plan)),
+        plan.checkpoint_every_s,
+        emit,
+    )
+    keeper.before_first_publish()
+    if checkpoint is None:
+        loop.publish()
+    return loop, keeper
+
+
+def attach(args: dict[str, Any]) -> tuple[RunPlan, Parts, Channels]:
+    """Rebuild plan, parts and channels in a child process."""
+    plan = RunPlan.from_json(args["plan"])
+    parts = load_parts(plan)
+    spec = plan.fragment_spec(parts)
+    channels = Channels(plan, spec, parameter_layout(parts), parts.agent.unroll, args["fds"])
+    return plan, parts, channels
+
+
+def actor_main(args: dict[str, Any], messages: Messages) -> None:
+    """Run one actor until the control block says stop."""
+    plan, parts, channels = attach(args)
+    torch.set_num_threads(plan.threads_per_actor)
+    control, index = channels.control, args["index"]
+    row = control.actor[index]
+    actor = build_actor(plan, parts, channels, index, args["streams"], open_checkpoint(plan))
+    row[ctl.PHASE] = ctl.WAITING
+    messages.send("started", actor=index)
+    free, ready = channels.free[index], channels.ready
+    free.wait_until(lambda: channels.store.version >= 0 or control.stopping, plan.start_deadline_s)
+    while not control.stopping:
+        if actor.collect():
+            ready.signal()
+            continue
+        row[ctl.PHASE] = ctl.WAITING
+        started = time.monotonic_ns()
+        free.wait_until(lambda: actor.can_collect() or control.stopping, WAIT_S)
+        row[ctl.BLOCKED_NS] += time.monotonic_ns() - started
+    row[ctl.PHASE] = ctl.STOPPED
+    for player in actor.players:
+        player.env.close()
+
+
+def learner_main(args: dict[str, Any], messages: Messages) -> None:
+    """Run the learner until its limits are met or the supervisor asks it to stop."""
+    plan, parts, channels = attach(args)
+    torch.set_num_threads(plan.learner_threads)
+    control = channels.control
+    loop, keeper = build_learner(plan, parts, channels, open_checkpoint(plan), messages.send)
+    messages.send("started", actor=None)
+    channels.signal_free()
+    while not keeper.finished:
+        if not keeper.holds() and loop.step(keeper.before_publish):
+            channels.signal_free()
+            record = loop.report()
+            if record is not None:
+                messages.send("metrics", record=record)
+        else:
+            wait_for_data(channels, loop, keeper)
+        keeper.turn()
+    messages.send("metrics", record=loop.report(force=True))
+    messages.send("done", reason=loop.stop_reason or "stop requested", saved=str(keeper.saved or ""))
+    control.stop()
+    channels.signal_free()
+
+
+def wait_for_data(channels: Channels, loop: LearnerLoop, keeper: CheckpointKeeper) -> None:
+    """Block until a batch may be ready, a checkpoint may be due, or a little time has passed."""
+    started = time.monotonic()
+    if keeper.holds():
+        time.sleep(0.001)
+    else:
+        channels.ready.wait_until(
+            lambda: loop.ready() or channels.control.stop_requested, WAIT_S
+        )
+        if channels.control.stop_requested or loop.schedule.wait_for_stragglers:
+            time.sleep(0.0002)
+    loop.waited(time.monotonic() - started)

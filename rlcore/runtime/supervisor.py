@@ -1,0 +1,307 @@
+"""The supervisor: starts the processes of a local run, watches, restarts and ends them.
+
+It lives in the parent process. Actors are watched by exit status and by a beat that their step loop
+itself writes, so a hung environment is seen; a dead actor's half-written slot is reclaimed and the
+actor starts again with fresh episodes. When the parent dies, the kernel ends every child.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlcore.errors import ActorLostError, EnvContractError, LearnerError, NonFiniteError, RlcoreError
+from rlcore.runtime import control as ctl
+from rlcore.runtime.channels import Channels, parameter_layout
+from rlcore.runtime.plan import Parts, RunPlan
+from rlcore.runtime.process import ChildProcess, Message, describe_exit, wait_readable
+from rlcore.runtime.restarts import RestartBudget
+
+STOP_DEADLINE_S = 30.0
+STACK_DUMP_S = 1.0
+LEARNER_ENTRY = "rlcore.runtime.roles:learner_main"
+ACTOR_ENTRY = "rlcore.runtime.roles:actor_main"
+_ERRORS: dict[str, type[RlcoreError]] = {
+    error.__name__: error for error in (EnvContractError, NonFiniteError, LearnerError)
+}
+
+
+@dataclass(slots=True)
+class ActorSeat:
+    """One actor's place: the process in it and what is known of its progress."""
+
+    index: int
+    streams: list[int]
+    child: ChildProcess | None = None
+    restart_at: float = 0.0
+    beat: int = -1
+    beat_at: float = 0.0
+    seconds_per_beat: float = 0.0
+    error: str | None = None
+    fatal: RlcoreError | None = None
+
+
+class Supervisor:
+    """A local run: one learner, ``plan.actors`` actors, shared memory between them.
+
+    Args:
+        plan: Geometry and limits.
+        parts: The same parts that children build; used for shapes.
+    """
+
+    def __init__(self, plan: RunPlan, parts: Parts) -> None:
+        self.plan = plan
+        spec = plan.fragment_spec(parts)
+        self.channels = Channels(plan, spec, parameter_layout(parts), parts.agent.unroll)
+        self.budget = RestartBudget(plan.max_restarts, plan.restart_window_s)
+        self.seats = [ActorSeat(i, plan.streams_of(i)) for i in range(plan.actors)]
+        self.learner: ChildProcess | None = None
+        self.finished = False
+        self._done: Message | None = None
+        self._failure: RlcoreError | None = None
+        self._stop_since: float | None = None
+        self._blocked = (0, 0)
+        self._memory_checked = 0.0
+
+    # -- starting -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start all processes."""
+        self.learner = self._spawn("learner", LEARNER_ENTRY, {}, self.plan.learner_threads)
+        for seat in self.seats:
+            self._seat(seat)
+
+    def _spawn(self, name: str, entry: str, args: dict[str, Any], threads: int) -> ChildProcess:
+        fds = self.channels.fds()
+        numbers = {n for value in fds.values() for n in (value if isinstance(value, list) else [value])}
+        log = Path(self.plan.run_dir) / "logs" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return ChildProcess(
+            name, entry, {"plan": self.plan.to_json(), "fds": fds, **args}, numbers, log, threads
+        )
+
+    def _seat(self, seat: ActorSeat) -> None:
+        row = self.channels.control.actor[seat.index]
+        row[ctl.PHASE] = ctl.STARTING
+        seat.child = self._spawn(
+            f"actor-{seat.index:02d}",
+            ACTOR_ENTRY,
+            {"index": seat.index, "streams": seat.streams},
+            self.plan.threads_per_actor,
+        )
+        seat.beat, seat.beat_at, seat.error = int(row[ctl.BEAT]), time.monotonic(), None
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Wait up to ``timeout`` seconds and return what has happened.
+
+        Raises:
+            ActorLostError: Actors failed more often than allowed; the learner has checkpointed.
+            EnvContractError: An environment broke the contract.
+            LearnerError: The learner died.
+        """
+        wait_readable([child.read_fd for child in self._children()], timeout)
+        messages = self._receive()
+        now = time.monotonic()
+        if not self._stopping:
+            for seat in self.seats:
+                self._watch(seat, now, messages)
+        self._watch_learner(now)
+        if self.finished and self._failure is not None:
+            raise self._failure
+        return messages
+
+    def _children(self) -> list[ChildProcess]:
+        children = [seat.child for seat in self.seats if seat.child is not None]
+        return children + ([self.learner] if self.learner is not None else [])
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stop_since is not None or self._done is not None
+
+    def _receive(self) -> list[Message]:
+        messages: list[Message] = []
+        if self.learner is not None:
+            messages += [self._from_learner(m) for m in self.learner.receive()]
+        for seat in self.seats:
+            for message in seat.child.receive() if seat.child is not None else []:
+                if message["kind"] == "error":
+                    self._actor_error(seat, message)
+                messages.append({"from": f"actor-{seat.index:02d}", **message})
+        return messages
+
+    def _from_learner(self, message: Message) -> Message:
+        if message["kind"] == "metrics" and message["record"]:
+            message["record"] |= self.health()
+        elif message["kind"] == "done":
+            self._done = message
+        elif message["kind"] == "error" and self._failure is None:
+            error = _ERRORS.get(message["type"], LearnerError)
+            self._failure = error(f"learner: {message['message']}")
+        return {"from": "learner", **message}
+
+    def _actor_error(self, seat: ActorSeat, message: Message) -> None:
+        seat.error = f"{message['type']}: {message['message']}"
+        if message["type"] == EnvContractError.__name__:
+            seat.fatal = EnvContractError(f"actor {seat.index}: {message['message']}")
+
+    def health(self) -> dict[str, float]:
+        """Return the actor-side metrics."""
+        rows = self.channels.control.actor
+        blocked, busy = int(rows[:, ctl.BLOCKED_NS].sum()), int(rows[:, ctl.COLLECT_NS].sum())
+        span = max(1, blocked + busy - sum(self._blocked))
+        share = (blocked - self._blocked[0]) / span
+        self._blocked = (blocked, busy)
+        return {
+            "fault/restarts": float(self.budget.total),
+            "fault/healthy": float(sum(seat.child is not None for seat in self.seats)),
+            "runtime/actor_blocked_frac": share,
+            "runtime/rows_padded": float(rows[:, ctl.PADDED].sum()),
+        }
+
+    def _watch(self, seat: ActorSeat, now: float, messages: list[Message]) -> None:
+        if seat.child is None:
+            if now >= seat.restart_at:
+                self._seat(seat)
+            return
+        status = seat.child.poll()
+        if status is not None:
+            for message in seat.child.receive():
+                if message["kind"] == "error":
+                    self._actor_error(seat, message)
+            cause = seat.error or describe_exit(status)
+            self._lost(seat, cause, now, messages)
+        elif self._hung(seat, now):
+            seat.child.dump_stack()
+            time.sleep(STACK_DUMP_S)
+            seat.child.end()
+            seconds = now - seat.beat_at
+            self._lost(seat, f"no step for {seconds:.1f} s (stack in {seat.child.log})", now, messages)
+        elif self._too_big(seat, now):
+            seat.child.end()
+            self._lost(seat, f"over runtime.memory_limit_mb={self.plan.memory_limit_mb}", now, messages)
+
+    def _hung(self, seat: ActorSeat, now: float) -> bool:
+        row = self.channels.control.actor[seat.index]
+        beat, phase = int(row[ctl.BEAT]), int(row[ctl.PHASE])
+        if beat != seat.beat:
+            each = (now - seat.beat_at) / (beat - seat.beat)
+            seat.seconds_per_beat = max(each, 0.5 * seat.seconds_per_beat)
+            seat.beat, seat.beat_at = beat, now
+            self.budget.healthy(seat.index)
+            return False
+        if phase in (ctl.WAITING, ctl.STOPPED):
+            seat.beat_at = now
+            return False
+        if phase == ctl.STARTING:
+            return now - seat.beat_at > self.plan.start_deadline_s
+        return now - seat.beat_at > max(self.plan.step_deadline_s, 20.0 * seat.seconds_per_beat)
+
+    def _too_big(self, seat: ActorSeat, now: float) -> bool:
+        limit = self.plan.memory_limit_mb
+        if limit is None or seat.child is None or now - self._memory_checked < 0.5:
+            return False
+        if seat is self.seats[-1]:
+            self._memory_checked = now
+        return resident_mb(seat.child.pid) > limit
+
+    def _lost(self, seat: ActorSeat, cause: str, now: float, messages: list[Message]) -> None:
+        assert seat.child is not None
+        seat.child.close()
+        seat.child = None
+        torn = self.channels.ring.reclaim(seat.streams)
+        row = self.channels.control.actor[seat.index]
+        row[ctl.INCARNATION] += 1
+        delay = self.budget.failed(seat.index, cause, now)
+        messages.append(
+            {
+                "kind": "actor_lost",
+                "from": f"actor-{seat.index:02d}",
+                "cause": cause,
+                "fragments_lost": torn,
+                "restart_in_s": delay,
+            }
+        )
+        if seat.fatal is not None:
+            self._fail(seat.fatal)
+        elif delay is None or self._healthy_possible() < self.plan.min_healthy:
+            self._fail(
+                ActorLostError(
+                    f"actors failed {len(self.budget.causes)} times (runtime.max_restarts="
+                    f"{self.plan.max_restarts}):\n{self.budget.summary()}"
+                )
+            )
+        else:
+            seat.restart_at = now + delay
+
+    def _healthy_possible(self) -> int:
+        return len(self.seats) if self.plan.max_restarts > 0 else sum(
+            seat.child is not None for seat in self.seats
+        )
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def _fail(self, failure: RlcoreError) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self.request_stop()
+
+    def request_stop(self) -> None:
+        """Ask the learner to finish: checkpoint, then stop everyone."""
+        self.channels.control.request_stop()
+        self.channels.ready.signal()
+        if self._stop_since is None:
+            self._stop_since = time.monotonic()
+
+    def _watch_learner(self, now: float) -> None:
+        if self.learner is None or self.finished:
+            return
+        status = self.learner.poll()
+        if status is None:
+            late = self._stop_since is not None and now - self._stop_since > STOP_DEADLINE_S
+            if late:
+                self._failure = self._failure or LearnerError(
+                    f"the learner did not stop within {STOP_DEADLINE_S:g} s"
+                )
+                self.finished = True
+            return
+        for message in self.learner.receive():
+            self._from_learner(message)
+        if self._done is None and self._failure is None:
+            self._failure = LearnerError(
+                f"the learner was lost ({describe_exit(status)}; log: {self.learner.log}); the "
+                f"last checkpoint is in {self.plan.run_dir}/checkpoints"
+            )
+        self.finished = True
+
+    @property
+    def result(self) -> Message | None:
+        """The learner's last word: why it stopped and what it saved."""
+        return self._done
+
+    def close(self) -> None:
+        """End every process and free the shared memory; safe to call at any time."""
+        self.channels.control.stop()
+        self.channels.signal_free()
+        deadline = time.monotonic() + 3.0
+        for child in self._children():
+            while child.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            child.end()
+            child.close()
+        self.learner = None
+        for seat in self.seats:
+            seat.child = None
+        self.channels.close()
+
+
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process in MiB; 0 where it cannot be read."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return pages * 4096 / (1 << 20)
