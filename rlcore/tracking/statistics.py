@@ -16,6 +16,7 @@ Scores = NDArray[np.float64]
 Statistic = Callable[[Scores], float]
 
 REPETITIONS = 50_000
+EPISODE_REPETITIONS = 10_000
 _CHUNK_VALUES = 4_000_000
 
 
@@ -78,6 +79,29 @@ def probability_of_improvement(scores_x: ArrayLike, scores_y: ArrayLike) -> floa
         raise ValueError(f"tasks differ: {x.shape[1]} and {y.shape[1]}")
     difference = x[:, None, :] - y[None, :, :]
     return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+
+
+def summarise_episodes(
+    returns: ArrayLike, lengths: ArrayLike, *, seed: int = 0
+) -> dict[str, float]:
+    """Return the ``eval/*`` metrics of evaluation episodes.
+
+    The interval is the 95% bootstrap interval of the mean return over episodes.
+    """
+    values = as_scores(returns)
+    low, high = bootstrap_ci(values, mean, repetitions=EPISODE_REPETITIONS, seed=seed)
+    return {
+        "eval/return_mean": mean(values),
+        "eval/return_iqm": iqm(values),
+        "eval/return_std": float(values.std()),
+        "eval/return_min": float(values.min()),
+        "eval/return_max": float(values.max()),
+        "eval/return_median": float(np.median(values)),
+        "eval/ci_low": low,
+        "eval/ci_high": high,
+        "eval/length_mean": float(np.asarray(lengths, dtype=np.float64).mean()),
+        "eval/episodes": float(values.size),
+    }
 
 
 def bootstrap_ci(

@@ -76,7 +76,7 @@ def record_video(
 
 
 def tile(frames: list[Frame], columns: int) -> Frame:
-    """Return equally sized ``[H, W, 3]`` frames as one picture, row by row; what is empty is black."""
+    """Return equally sized ``[H, W, 3]`` frames as one picture, row by row; empty is black."""
     rows = -(-len(frames) // columns)
     height, width = frames[0].shape[:2]
     picture = np.zeros((rows * height, columns * width, 3), np.uint8)
