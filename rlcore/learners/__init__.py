@@ -1,0 +1,1 @@
+"""Learners: estimator x optimizer x parallelism behind one contract."""

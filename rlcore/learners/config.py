@@ -1,0 +1,234 @@
+"""What a learner is made of: estimator x optimizer x parallelism, as plain dataclasses.
+
+This module imports no torch, so that experiment files can be checked in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from rlcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from rlcore.learners.composed import ComposedLearner
+    from rlcore.learners.optim.rules import UpdateRule
+
+Anneal = Literal["none", "linear"]
+_FORBID: dict[str, Any] = {"extra": "forbid"}
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} must be > 0, got {value}")
+
+
+def _share(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} must be in [0, 1), got {value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SGDConfig:
+    """Stochastic gradient descent: ``m <- momentum m + g``, ``theta <- theta - lr m``.
+
+    Attributes:
+        lr: Step size.
+        momentum: Share of the last direction that is kept; 0 is plain SGD.
+        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    lr: float = 1e-2
+    momentum: float = 0.0
+    anneal: Anneal = "none"
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        _share("momentum", self.momentum)
+
+    def build(self) -> UpdateRule:
+        """Return the update rule."""
+        from rlcore.learners.optim.rules import SGD
+
+        return SGD(self.momentum)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamConfig:
+    """Adam (Kingma & Ba 2015, algorithm 1); ``eps`` outside the root, as in the paper.
+
+    Attributes:
+        lr: Step size.
+        betas: Decay of the first and second moment.
+        eps: Added to the root of the second moment.
+        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    anneal: Anneal = "none"
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        _positive("eps", self.eps)
+        for beta in self.betas:
+            _share("betas", beta)
+
+    def build(self) -> UpdateRule:
+        """Return the update rule."""
+        from rlcore.learners.optim.rules import Adam
+
+        return Adam(self.betas, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdamWConfig:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
+
+    Attributes:
+        lr: Step size.
+        betas: Decay of the first and second moment.
+        eps: Added to the root of the second moment.
+        weight_decay: Share of the weights, times ``lr``, taken off each update.
+        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 1e-2
+    anneal: Anneal = "none"
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        _positive("eps", self.eps)
+        for beta in self.betas:
+            _share("betas", beta)
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay must be >= 0, got {self.weight_decay}")
+
+    def build(self) -> UpdateRule:
+        """Return the update rule."""
+        from rlcore.learners.optim.rules import Adam
+
+        return Adam(self.betas, self.eps, self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RMSPropConfig:
+    """RMSProp without momentum: ``g <- alpha g + (1 - alpha) d^2`` (Mnih et al. 2016, eq. S2).
+
+    The paper and TensorFlow put ``eps`` inside the root and TensorFlow starts ``g`` at 1;
+    ``torch.optim.RMSprop`` puts it outside and starts at 0.
+
+    Attributes:
+        lr: Step size.
+        alpha: Decay of the squared gradient.
+        eps: Floor of the denominator.
+        eps_inside: True divides by ``sqrt(g + eps)``, false by ``sqrt(g) + eps``.
+        g_init: Starting value of ``g``.
+        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    lr: float = 7e-4
+    alpha: float = 0.99
+    eps: float = 0.1
+    eps_inside: bool = True
+    g_init: float = 1.0
+    anneal: Anneal = "none"
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        _positive("eps", self.eps)
+        _share("alpha", self.alpha)
+        if self.g_init < 0:
+            raise ConfigError(f"g_init must be >= 0, got {self.g_init}")
+
+    def build(self) -> UpdateRule:
+        """Return the update rule."""
+        from rlcore.learners.optim.rules import RMSProp
+
+        return RMSProp(self.alpha, self.eps, self.eps_inside, self.g_init)
+
+
+OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig | RMSPropConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackpropConfig:
+    """The exact gradient, by reverse-mode differentiation."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    def build(self) -> Any:
+        """Return the estimator."""
+        from rlcore.learners.estimators.backprop import Backprop
+
+        return Backprop()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SingleConfig:
+    """One process holds all parameters and sees all data."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+
+    def build(self) -> Any:
+        """Return the strategy."""
+        from rlcore.learners.parallel.single import Single
+
+        return Single()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnerConfig:
+    """How batches become new parameters.
+
+    Attributes:
+        estimator: How a direction is found.
+        optimizer: How a direction becomes a parameter change.
+        parallelism: Who holds which parameters.
+        max_grad_norm: Gradients of a larger global norm are scaled down to it; null never.
+        on_nonfinite: What a NaN or infinite loss or gradient does: ``skip`` leaves everything as it
+            was and counts, ``zero`` takes the bad gradient entries as 0, ``raise`` stops the run.
+        max_consecutive_skips: Skips in a row after which the run stops.
+        device: ``auto`` takes a CUDA device where there is one.
+        threads: Intra-op threads of the learner's process.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    estimator: BackpropConfig = field(default_factory=BackpropConfig)
+    optimizer: OptimizerConfig = field(default_factory=RMSPropConfig)
+    parallelism: SingleConfig = field(default_factory=SingleConfig)
+    max_grad_norm: float | None = 40.0
+    on_nonfinite: Literal["skip", "raise", "zero"] = "skip"
+    max_consecutive_skips: int = 5
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.max_grad_norm is not None:
+            _positive("max_grad_norm", self.max_grad_norm)
+        for name in ("max_consecutive_skips", "threads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+
+    def build(
+        self,
+        network: nn.Module,
+        *,
+        reduction: str = "mean",
+        theta: Tensor | None = None,
+        state: dict[str, Tensor] | None = None,
+    ) -> ComposedLearner:
+        """Return the learner of ``network``; ``theta`` and ``state`` as in ``ComposedLearner``."""
+        from rlcore.learners.composed import ComposedLearner
+
+        return ComposedLearner(network, self, reduction=reduction, theta=theta, state=state)
