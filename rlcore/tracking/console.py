@@ -157,6 +157,16 @@ class LiveConsole:
         return table
 
 
+def check_mode(mode: str) -> None:
+    """Check a console mode.
+
+    Raises:
+        ConfigError: Unknown mode.
+    """
+    if mode not in ("auto", "live", "plain", "none"):
+        raise ConfigError(f"track.console must be auto, live, plain or none, got {mode!r}")
+
+
 def make_console(mode: str, view: RunView, stream: TextIO | None = None) -> Sink | None:
     """Return the console sink for ``auto``, ``live``, ``plain`` or ``none``.
 
@@ -166,8 +176,7 @@ def make_console(mode: str, view: RunView, stream: TextIO | None = None) -> Sink
         ConfigError: Unknown mode.
     """
     stream = stream or sys.stderr
-    if mode not in ("auto", "live", "plain", "none"):
-        raise ConfigError(f"track.console must be auto, live, plain or none, got {mode!r}")
+    check_mode(mode)
     if mode == "none":
         return None
     if mode == "live" or (mode == "auto" and _is_terminal(stream)):

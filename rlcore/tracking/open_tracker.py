@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rlcore.tracking.background import BackgroundSink
-from rlcore.tracking.console import make_console
+from rlcore.tracking.console import check_mode, make_console
 from rlcore.tracking.files import JsonlSink
 from rlcore.tracking.health import HealthMonitor
 from rlcore.tracking.redact import Redactor
@@ -50,6 +50,7 @@ def open_tracker(
     redactor = redactor or Redactor.from_environment()
     notes: list[str] = []
     # Checked first: a wrong setting must not leave a live console or files behind.
+    check_mode(console)
     settings = _wandb_settings(wandb, notes)
     tensorboard = tensorboard and _has("tensorboard", notes)
     sinks: list[Sink] = []
