@@ -37,7 +37,7 @@ class BackgroundSink:
         *,
         capacity: int = 1024,
         stall_s: float = 60.0,
-        close_s: float = 20.0,
+        close_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name

@@ -23,8 +23,8 @@ Mode = Literal["auto", "offline", "online", "off"]
 MODES = ("auto", "offline", "online", "off")
 DEFAULT_HOST = "api.wandb.ai"
 MIN_INTERVAL_S = 1.0
-INIT_TIMEOUT_S = 30.0
-FINISH_TIMEOUT_S = 15.0
+INIT_TIMEOUT_S = 20.0
+FINISH_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
