@@ -1,0 +1,1 @@
+"""Pure functions on tensors; each fast path has a readable reference twin."""
