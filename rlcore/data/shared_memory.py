@@ -6,12 +6,14 @@ so that no crash, not even ``SIGKILL`` of every process, can leak a segment.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import mmap
 import os
 import select
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,15 @@ class SharedBlock:
     def array(self, shape: tuple[int, ...], dtype: str, offset: int = 0) -> NDArray[np.generic]:
         """Return a writable view of ``shape`` and ``dtype`` starting ``offset`` bytes in."""
         return np.ndarray(shape, dtype, buffer=self._map, offset=offset)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the block against every other process that also asks for its lock."""
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the descriptor; the mapping goes when the last view is collected."""

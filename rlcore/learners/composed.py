@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ class ComposedLearner:
         theta: Vector that updates are applied to, instead of the network's own: Hogwild workers
             pass the shared one, take a private copy with ``pull`` and differentiate that.
         state: State of the update rule, in shared memory where ``theta`` is.
+        lock: Held while an update is applied; ``None`` (Hogwild) applies without one.
 
     Attributes:
         version: One more per applied update.
@@ -45,6 +47,7 @@ class ComposedLearner:
         reduction: str = "mean",
         theta: Tensor | None = None,
         state: dict[str, Tensor] | None = None,
+        lock: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ConfigError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
@@ -57,6 +60,7 @@ class ComposedLearner:
         self.parallel = config.parallelism.build()
         self.rule = config.optimizer.build()
         self.rule.bind(self.theta, self.flat.bounds, state)
+        self._lock = lock or contextlib.nullcontext
         self.version = 0
         self.progress = 0.0
         self.skipped = 0
@@ -131,7 +135,8 @@ class ComposedLearner:
         limit = self.config.max_grad_norm
         if limit is not None and norm > limit:
             grad.mul_(limit / (norm + _CLIP_FLOOR))
-        self.rule.apply(grad, self.lr, present)
+        with self._lock():
+            self.rule.apply(grad, self.lr, present)
         self.version += 1
         self._skips_in_a_row = 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from rlcore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from rlcore.learners.composed import ComposedLearner
     from rlcore.learners.optim.rules import UpdateRule
@@ -220,15 +220,8 @@ class LearnerConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
 
-    def build(
-        self,
-        network: nn.Module,
-        *,
-        reduction: str = "mean",
-        theta: Tensor | None = None,
-        state: dict[str, Tensor] | None = None,
-    ) -> ComposedLearner:
-        """Return the learner of ``network``; ``theta`` and ``state`` as in ``ComposedLearner``."""
+    def build(self, network: nn.Module, **options: Any) -> ComposedLearner:
+        """Return the learner of ``network``; ``options`` are those of ``ComposedLearner``."""
         from rlcore.learners.composed import ComposedLearner
 
-        return ComposedLearner(network, self, reduction=reduction, theta=theta, state=state)
+        return ComposedLearner(network, self, **options)

@@ -14,8 +14,8 @@ STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST = range(4)
 _GLOBALS = 8
 
 # Cells of one actor. Writer: INCARNATION the supervisor; the rest the actor.
-BEAT, PHASE, INCARNATION, STEPS, BLOCKED_NS, COLLECT_NS, PADDED = range(7)
-_PER_ACTOR = 8
+BEAT, PHASE, INCARNATION, STEPS, BLOCKED_NS, COLLECT_NS, PADDED, UPDATES, SKIPPED = range(9)
+_PER_ACTOR = 16
 
 STARTING, COLLECTING, WAITING, STOPPED = range(4)
 PHASE_NAMES = ("starting", "collecting", "waiting", "stopped")

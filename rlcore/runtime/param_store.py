@@ -9,10 +9,8 @@ read back, which lockstep needs.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +22,7 @@ from rlcore.errors import RlcoreError
 
 # Plain stores are seen in program order on x86; elsewhere a file lock orders them.
 _STORES_ARE_ORDERED = platform.machine().lower() in ("x86_64", "amd64", "i686")
+_NO_LOCK = contextlib.nullcontext()
 _BUSY = -1
 _HEADER_BYTES = 4096
 
@@ -128,16 +127,8 @@ class ParamStore:
             raise RlcoreError(f"version {version} is not in the store (newest {self.version})")
         return self.layout.views(raw)
 
-    @contextlib.contextmanager
-    def _ordered(self) -> Iterator[None]:
-        if _STORES_ARE_ORDERED:
-            yield
-            return
-        fcntl.lockf(self.fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self.fd, fcntl.LOCK_UN)
+    def _ordered(self) -> contextlib.AbstractContextManager[None]:
+        return _NO_LOCK if _STORES_ARE_ORDERED else self.block.lock()
 
 
 class ParamReader:

@@ -29,8 +29,8 @@ class Parts(Protocol):
         """Return the environments of stream ``index``; ``label`` names the actor in errors."""
         ...
 
-    def make_learner(self, network: nn.Module) -> Learner:
-        """Return a learner that trains ``network``."""
+    def make_learner(self, network: nn.Module, **options: Any) -> Learner:
+        """Return a learner that trains ``network``; Hogwild passes shared memory in ``options``."""
         ...
 
 
@@ -43,6 +43,7 @@ class RunPlan:
         config: The resolved experiment, JSON-able.
         run_dir: Folder the run writes to.
         streams: Streams in all; ``envs`` environments each; ``batch`` fragments an update.
+        hogwild_lock: Serialise Hogwild updates; the algorithm needs no lock.
         final_obs_capacity: Final observations a fragment may hold (0 with NEXT_STEP autoreset).
         resume: Checkpoint folder to go on from.
         epoch: How many times this run was started before (changes restarted episodes' seeds).
@@ -62,6 +63,7 @@ class RunPlan:
     ahead: int = 2
     on_stale: str = "drop"
     final_obs_capacity: int = 0
+    hogwild_lock: bool = False
     checksum: bool = True
     threads_per_actor: int = 1
     learner_threads: int = 1

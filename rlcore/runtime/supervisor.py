@@ -21,8 +21,6 @@ from rlcore.runtime.restarts import RestartBudget
 
 STOP_DEADLINE_S = 30.0
 STACK_DUMP_S = 1.0
-LEARNER_ENTRY = "rlcore.runtime.roles:learner_main"
-ACTOR_ENTRY = "rlcore.runtime.roles:actor_main"
 _ERRORS: dict[str, type[RlcoreError]] = {
     error.__name__: error for error in (EnvContractError, NonFiniteError, LearnerError)
 }
@@ -51,10 +49,13 @@ class Supervisor:
         parts: The same parts that children build; used for shapes.
     """
 
+    actor_entry = "rlcore.runtime.roles:actor_main"
+    learner_entry = "rlcore.runtime.roles:learner_main"
+
     def __init__(self, plan: RunPlan, parts: Parts) -> None:
         self.plan = plan
-        spec = plan.fragment_spec(parts)
-        self.channels = Channels(plan, spec, parameter_layout(parts), parts.agent.unroll)
+        self.parts = parts
+        self.open_channels()
         self.budget = RestartBudget(plan.max_restarts, plan.restart_window_s)
         self.seats = [ActorSeat(i, plan.streams_of(i)) for i in range(plan.actors)]
         self.learner: ChildProcess | None = None
@@ -67,14 +68,29 @@ class Supervisor:
 
     # -- starting -------------------------------------------------------------------------------
 
+    def open_channels(self) -> None:
+        """Make the shared memory."""
+        spec = self.plan.fragment_spec(self.parts)
+        layout = parameter_layout(self.parts)
+        self.channels = Channels(self.plan, spec, layout, self.parts.agent.unroll)
+        self.control = self.channels.control
+
+    def shared_fds(self) -> dict[str, Any]:
+        """Return the descriptors that children inherit, by name."""
+        return self.channels.fds()
+
     def start(self) -> None:
         """Start all processes."""
-        self.learner = self._spawn("learner", LEARNER_ENTRY, {}, self.plan.learner_threads)
+        self.learner = self._spawn("learner", self.learner_entry, {}, self.plan.learner_threads)
+        self.start_actors()
+
+    def start_actors(self) -> None:
+        """Start every actor."""
         for seat in self.seats:
             self._seat(seat)
 
     def _spawn(self, name: str, entry: str, args: dict[str, Any], threads: int) -> ChildProcess:
-        fds = self.channels.fds()
+        fds = self.shared_fds()
         numbers = {n for value in fds.values() for n in (value if isinstance(value, list) else [value])}
         log = Path(self.plan.run_dir) / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +99,11 @@ class Supervisor:
         )
 
     def _seat(self, seat: ActorSeat) -> None:
-        row = self.channels.control.actor[seat.index]
+        row = self.control.actor[seat.index]
         row[ctl.PHASE] = ctl.STARTING
         seat.child = self._spawn(
             f"actor-{seat.index:02d}",
-            ACTOR_ENTRY,
+            self.actor_entry,
             {"index": seat.index, "streams": seat.streams},
             self.plan.threads_per_actor,
         )
@@ -150,7 +166,7 @@ class Supervisor:
 
     def health(self) -> dict[str, float]:
         """Return the actor-side metrics."""
-        rows = self.channels.control.actor
+        rows = self.control.actor
         blocked, busy = int(rows[:, ctl.BLOCKED_NS].sum()), int(rows[:, ctl.COLLECT_NS].sum())
         span = max(1, blocked + busy - sum(self._blocked))
         share = (blocked - self._blocked[0]) / span
@@ -185,7 +201,7 @@ class Supervisor:
             self._lost(seat, f"over runtime.memory_limit_mb={self.plan.memory_limit_mb}", now, messages)
 
     def _hung(self, seat: ActorSeat, now: float) -> bool:
-        row = self.channels.control.actor[seat.index]
+        row = self.control.actor[seat.index]
         beat, phase = int(row[ctl.BEAT]), int(row[ctl.PHASE])
         if beat != seat.beat:
             each = (now - seat.beat_at) / (beat - seat.beat)
@@ -212,8 +228,8 @@ class Supervisor:
         assert seat.child is not None
         seat.child.close()
         seat.child = None
-        torn = self.channels.ring.reclaim(seat.streams)
-        row = self.channels.control.actor[seat.index]
+        torn = self.reclaim(seat.streams)
+        row = self.control.actor[seat.index]
         row[ctl.INCARNATION] += 1
         delay = self.budget.failed(seat.index, cause, now)
         messages.append(
@@ -237,6 +253,10 @@ class Supervisor:
         else:
             seat.restart_at = now + delay
 
+    def reclaim(self, streams: list[int]) -> int:
+        """Free what a dead actor was writing; return how many fragments that were."""
+        return self.channels.ring.reclaim(streams)
+
     def _healthy_possible(self) -> int:
         return len(self.seats) if self.plan.max_restarts > 0 else sum(
             seat.child is not None for seat in self.seats
@@ -251,10 +271,15 @@ class Supervisor:
 
     def request_stop(self) -> None:
         """Ask the learner to finish: checkpoint, then stop everyone."""
-        self.channels.control.request_stop()
-        self.channels.ready.signal()
+        self.control.request_stop()
+        self.wake()
         if self._stop_since is None:
             self._stop_since = time.monotonic()
+
+    def wake(self) -> None:
+        """Wake everyone who waits."""
+        self.channels.ready.signal()
+        self.channels.signal_free()
 
     def _watch_learner(self, now: float) -> None:
         if self.learner is None or self.finished:
@@ -284,8 +309,8 @@ class Supervisor:
 
     def close(self) -> None:
         """End every process and free the shared memory; safe to call at any time."""
-        self.channels.control.stop()
-        self.channels.signal_free()
+        self.control.stop()
+        self.wake()
         deadline = time.monotonic() + 3.0
         for child in self._children():
             while child.poll() is None and time.monotonic() < deadline:
@@ -295,6 +320,10 @@ class Supervisor:
         self.learner = None
         for seat in self.seats:
             seat.child = None
+        self.close_channels()
+
+    def close_channels(self) -> None:
+        """Close this process's descriptors of the shared memory."""
         self.channels.close()
 
 

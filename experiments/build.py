@@ -1,0 +1,150 @@
+"""From a validated experiment to the parts that the runtime runs, in any process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from experiments.schema import EnvConfig, ExperimentConfig
+from rlcore.data.env_spec import BoxActions, DiscreteActions, EnvSpec
+from rlcore.data.seeding import derive_seed
+from rlcore.errors import ConfigError
+from rlcore.runtime.env_stream import EnvStream, open_stream
+
+if TYPE_CHECKING:
+    from rlcore.learners.base import Learner
+    from rlcore.runtime.contracts import Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one look at an environment tells.
+
+    Attributes:
+        spec: Observation and action arrays.
+        autoreset: ``next_step`` or ``same_step``.
+    """
+
+    spec: EnvSpec
+    autoreset: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the probe as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Probe:
+        """Restore what ``to_json`` returned (tuples may have become lists)."""
+        spec = dict(values["spec"])
+        actions = spec.pop("actions")
+        if "n" in actions:
+            spec["actions"] = DiscreteActions(actions["n"])
+        else:
+            spec["actions"] = BoxActions(
+                tuple(actions["shape"]), tuple(actions["low"]), tuple(actions["high"])
+            )
+        spec["obs_shape"] = tuple(spec["obs_shape"])
+        return cls(EnvSpec(**spec), values["autoreset"])
+
+
+class ExperimentParts:
+    """The parts of one experiment (see :class:`rlcore.runtime.plan.Parts`).
+
+    Args:
+        config: The experiment.
+        streams: Streams that ``config.env.num_envs`` environments are divided into.
+        probe: What the environment looks like; looked up by making one if absent.
+    """
+
+    def __init__(self, config: ExperimentConfig, streams: int, probe: Probe | None = None) -> None:
+        self.config = config
+        self.envs = config.env.num_envs // streams
+        self.probe = probe or probe_env(config.env, config.seed, self.envs)
+        self.env_spec = self.probe.spec
+        self.agent: Agent = config.agent.build(self.env_spec)
+
+    def make_stream(self, index: int, label: str) -> EnvStream:
+        """Return the environments of one stream."""
+        return make_stream(self.config.env, self.envs, label=f"{label}, stream {index}")
+
+    def make_learner(self, network: nn.Module, **options: Any) -> Learner:
+        """Return the learner that the experiment asks for."""
+        learner: Learner = self.config.learner.build(
+            network, reduction=self.agent.reduction, **options
+        )
+        return learner
+
+
+def make_stream(
+    env: EnvConfig,
+    count: int,
+    *,
+    label: str = "",
+    render_mode: str | None = None,
+    evaluation: bool = False,
+) -> EnvStream:
+    """Return ``count`` environments as one stream.
+
+    Args:
+        env: Which environment, with which wrappers.
+        count: How many advance together.
+        label: Names the owner in error messages.
+        render_mode: Passed to ``gymnasium.make``.
+        evaluation: Leave out wrappers that only help training (lives as episodes).
+    """
+    from envs.make import make_envs
+
+    made = make_envs(
+        env.id,
+        count,
+        preset=env.preset,
+        kwargs=dict(env.kwargs),
+        wrappers=env.wrappers,
+        vectorization="sync" if render_mode else env.vectorization,
+        module=env.module,
+        render_mode=render_mode,
+        evaluation=evaluation,
+    )
+    return open_stream(made, env_id=env.id, label=label, check=env.check)
+
+
+def probe_env(env: EnvConfig, seed: int, count: int) -> Probe:
+    """Make the environment once, reset it and return what it looks like.
+
+    Raises:
+        EnvContractError: It breaks the Gymnasium contract on its first reset.
+    """
+    import numpy as np
+
+    stream = make_stream(env, count, label="probe")
+    try:
+        spec = stream.spec
+        obs = np.zeros((count, *spec.obs_shape), spec.obs_dtype)
+        seeds = [derive_seed(seed, "probe", i) >> 32 for i in range(count)]
+        stream.reset(seeds, obs, np.zeros(count, bool))
+        return Probe(spec, stream.autoreset)
+    finally:
+        stream.close()
+
+
+def build_parts(config: dict[str, Any]) -> ExperimentParts:
+    """Make the parts in a child process from the JSON that :func:`plan_config` made.
+
+    Raises:
+        ConfigError: The JSON is not from this version.
+    """
+    from experiments.validate import load_config
+
+    try:
+        tree, streams, probe = config["experiment"], config["streams"], config["probe"]
+    except KeyError as error:
+        raise ConfigError(f"the plan of the run lacks {error}") from None
+    return ExperimentParts(load_config(tree).config, streams, Probe.from_json(probe))
+
+
+def plan_config(tree: dict[str, Any], streams: int, probe: Probe) -> dict[str, Any]:
+    """Return what :func:`build_parts` needs, as JSON-able values."""
+    return {"experiment": tree, "streams": streams, "probe": probe.to_json()}

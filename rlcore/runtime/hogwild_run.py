@@ -1,0 +1,274 @@
+"""The parent's side of a Hogwild run: counting, stopping, checkpoints, supervision of workers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rlcore.errors import CheckpointError
+from rlcore.runtime import control as ctl
+from rlcore.runtime.checkpoint import Checkpointer
+from rlcore.runtime.control import Control
+from rlcore.runtime.hogwild import HogwildWorker, SharedTheta, initial_shared
+from rlcore.runtime.nested_state import split_state
+from rlcore.runtime.plan import Parts, RunPlan
+from rlcore.runtime.process import Message
+from rlcore.runtime.roles import open_checkpoint
+from rlcore.runtime.supervisor import Supervisor
+from rlcore.runtime.totals import LagWindow, Totals
+
+Metrics = dict[str, float]
+
+
+class HogwildMonitor:
+    """Merges what workers report into one record, decides when to stop, writes checkpoints.
+
+    Args:
+        plan: The run.
+        parts: The parts.
+        shared: The shared parameters.
+        control: The control block.
+        totals: Counters to go on from.
+    """
+
+    def __init__(
+        self, plan: RunPlan, parts: Parts, shared: SharedTheta, control: Control, totals: Totals
+    ) -> None:
+        self.plan = plan
+        self.control = control
+        self.totals = totals
+        self.limits = plan.limits()
+        self.frames_per_step = parts.env_spec.frames_per_step
+        self.network = parts.agent.build_network()
+        self.learner = shared.make_learner(self.network, parts, lock=False)
+        self.checkpointer = Checkpointer(
+            Path(plan.run_dir) / "checkpoints",
+            keep=plan.checkpoint_keep,
+            config_hash=plan.config_hash,
+            keep_best=plan.keep_best,
+        )
+        self.saved: Path | None = None
+        self._before = (totals.env_steps, totals.updates, totals.skipped_updates, totals.seconds)
+        self._started = self._last_report = self._last_save = time.monotonic()
+        self._at_report = (totals.env_steps, totals.updates)
+        self._lag = LagWindow()
+        self._records: list[Metrics] = []
+
+    def add(self, message: Message) -> None:
+        """Take one worker's report."""
+        self.totals.returns.extend(message["returns"])
+        self.totals.lengths.extend(message["lengths"])
+        self.totals.episodes += len(message["returns"])
+        lag_sum, steps, largest = message["lag"]
+        self._lag.steps += steps
+        self._lag.weighted += lag_sum
+        self._lag.largest = max(self._lag.largest, largest)
+        if message["record"]:
+            self._records.append(message["record"])
+
+    def refresh(self) -> str | None:
+        """Bring the counters up to date and return why the run is over, if it is."""
+        rows = self.control.actor
+        steps, updates, skipped, seconds = self._before
+        totals = self.totals
+        totals.env_steps = totals.trained_steps = steps + int(rows[:, ctl.STEPS].sum())
+        totals.updates = updates + int(rows[:, ctl.UPDATES].sum())
+        totals.skipped_updates = skipped + int(rows[:, ctl.SKIPPED].sum())
+        totals.seconds = seconds + time.monotonic() - self._started
+        if self.control.stop_requested:
+            return "stop requested"
+        return self.limits.reason(
+            env_steps=totals.env_steps,
+            updates=totals.updates,
+            seconds=totals.seconds,
+            returns=totals.returns,
+        )
+
+    def report(self, force: bool = False) -> Metrics | None:
+        """Return a metric record if it is time and workers have reported."""
+        now = time.monotonic()
+        span = now - self._last_report
+        if not force and (span < self.plan.report_every_s or not self._records):
+            return None
+        totals = self.totals
+        steps, updates = self._at_report
+        record: Metrics = {
+            "step/env": totals.env_steps,
+            "step/frames": totals.env_steps * self.frames_per_step,
+            "step/update": totals.updates,
+            "time/wall_s": totals.seconds,
+            "fault/nonfinite": totals.skipped_updates,
+            "perf/env_steps_per_s": (totals.env_steps - steps) / max(span, 1e-9),
+            "perf/trained_steps_per_s": (totals.env_steps - steps) / max(span, 1e-9),
+            "perf/updates_per_s": (totals.updates - updates) / max(span, 1e-9),
+        }
+        record |= totals.episode_metrics() | self._lag.take()
+        names = sorted({name for values in self._records for name in values})
+        for name in names:
+            values = [r[name] for r in self._records if name in r]
+            record[name] = sum(values) / len(values)
+        self._records, self._last_report = [], now
+        self._at_report = (totals.env_steps, totals.updates)
+        return record
+
+    def save_if_due(self, final: bool = False) -> Message | None:
+        """Write a checkpoint if it is time; return the event."""
+        every = self.plan.checkpoint_every_s
+        if not final and (every is None or time.monotonic() - self._last_save < every):
+            return None
+        started = time.monotonic()
+        self.learner.pull()
+        self.learner.version = self.totals.updates
+        tensors, values = split_state(self.learner.state_dict())
+        state = {
+            "version": self.totals.updates,
+            "oldest_version": self.totals.updates,
+            "learner": values,
+            "totals": self.totals.to_json(),
+            "streams": [],
+        }
+        self._last_save = time.monotonic()
+        try:
+            self.saved = self.checkpointer.save(
+                self.totals.env_steps,
+                {"learner": tensors, "params-0": self.network.state_dict()},
+                state,
+                metrics=self.totals.episode_metrics(),
+            )
+        except CheckpointError as error:
+            return {"kind": "checkpoint_failed", "message": str(error), "final": final}
+        return {
+            "kind": "checkpoint",
+            "path": str(self.saved),
+            "step": self.totals.env_steps,
+            "seconds": time.monotonic() - started,
+            "bytes": sum(file.stat().st_size for file in self.saved.iterdir()),
+            "final": final,
+        }
+
+
+def _resume(plan: RunPlan, parts: Parts) -> tuple[SharedTheta, Totals]:
+    checkpoint = open_checkpoint(plan)
+    shared = initial_shared(plan, parts, checkpoint)
+    totals = Totals() if checkpoint is None else Totals.from_json(checkpoint.state["totals"])
+    return shared, totals
+
+
+class HogwildSupervisor(Supervisor):
+    """A local Hogwild run: ``plan.actors`` workers, no learner process."""
+
+    actor_entry = "rlcore.runtime.hogwild:worker_main"
+
+    def open_channels(self) -> None:
+        """Make the shared parameters and the control block."""
+        self.shared, totals = _resume(self.plan, self.parts)
+        self.control = Control(self.plan.actors, self.plan.streams)
+        self.monitor = HogwildMonitor(self.plan, self.parts, self.shared, self.control, totals)
+
+    def shared_fds(self) -> dict[str, Any]:
+        """Return the descriptors that workers inherit."""
+        return {"theta": self.shared.block.fd, "control": self.control.fd}
+
+    def start(self) -> None:
+        """Start the workers."""
+        self.start_actors()
+
+    def reclaim(self, streams: list[int]) -> int:
+        """Nothing is shared but parameters: a dead worker loses the fragment it was playing."""
+        return len(streams)
+
+    def wake(self) -> None:
+        """Workers never wait."""
+
+    def close_channels(self) -> None:
+        """Close the shared memory."""
+        self.shared.block.close()
+        self.control.block.close()
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Wait up to ``timeout`` seconds and return what has happened."""
+        out = []
+        for message in super().poll(timeout):
+            if message["kind"] == "worker":
+                self.monitor.add(message)
+            else:
+                out.append(message)
+        reason = self.monitor.refresh()
+        record = self.monitor.report(force=reason is not None)
+        if record is not None:
+            out.append({"kind": "metrics", "from": "monitor", "record": record | self.health()})
+        if reason is not None and not self.finished:
+            out += self._finish(reason)
+        else:
+            event = self.monitor.save_if_due()
+            out += [event] if event is not None else []
+        if self.finished and self._failure is not None:
+            raise self._failure
+        return out
+
+    def _finish(self, reason: str) -> list[Message]:
+        self.control.stop()
+        event = self.monitor.save_if_due(final=True)
+        self._done = {"kind": "done", "reason": reason, "saved": str(self.monitor.saved or "")}
+        self.finished = True
+        return [event] if event is not None else []
+
+    def _watch_learner(self, now: float) -> None:
+        """There is no learner process to watch."""
+
+
+class InlineHogwild:
+    """Hogwild in one process: workers take turns; with one worker this is serial A3C."""
+
+    def __init__(self, plan: RunPlan, parts: Parts) -> None:
+        self.plan = plan
+        self.shared, totals = _resume(plan, parts)
+        self.control = Control(plan.actors, plan.streams)
+        self.monitor = HogwildMonitor(plan, parts, self.shared, self.control, totals)
+        self.parts = parts
+        self.workers: list[HogwildWorker] = []
+        self.finished = False
+        self.result: Message | None = None
+
+    def start(self) -> None:
+        """Build the workers."""
+        checkpoint = open_checkpoint(self.plan)
+        self.workers = [
+            HogwildWorker(self.plan, self.parts, self.shared, self.control, i, checkpoint)
+            for i in range(self.plan.actors)
+        ]
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Work for about ``timeout`` seconds and return what has happened."""
+        out: list[Message] = []
+        deadline = time.monotonic() + timeout
+        reason = None
+        while reason is None and time.monotonic() < deadline:
+            for worker in self.workers:
+                report = worker.step(want_metrics=True)
+                self.monitor.add(worker.take_report(report))
+                reason = self.monitor.refresh()
+                if reason is not None:
+                    break
+        record = self.monitor.report(force=reason is not None)
+        if record is not None:
+            out.append({"kind": "metrics", "from": "inline", "record": record})
+        event = self.monitor.save_if_due(final=reason is not None)
+        out += [event] if event is not None else []
+        if reason is not None:
+            self.finished = True
+            self.result = {"kind": "done", "reason": reason, "saved": str(self.monitor.saved or "")}
+        return out
+
+    def request_stop(self) -> None:
+        """Finish the update at hand, checkpoint and stop."""
+        self.control.request_stop()
+
+    def close(self) -> None:
+        """Close environments and shared memory."""
+        for worker in self.workers:
+            worker.close()
+        self.workers = []
+        self.shared.block.close()
+        self.control.block.close()
