@@ -82,7 +82,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return about ``count`` round numbers (1, 2 or 5 times a power of ten) within a range."""
     raw = (high - low) / count
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.85)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
