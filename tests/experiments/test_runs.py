@@ -85,8 +85,9 @@ def test_selectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(root, "2026-01-01_pong_s0_aa", age=1)
     make(root, "2026-01-02_pong s1 ü_bb", age=2)
     make(root, "2026-01-02", age=0)
-    for selector in ("runs/2026-01-01_pong_s0_aa", "2026-01-01_pong_s0_aa", "2026-01-01",
-                     "runs/2026-01-01_p", str(tmp_path / "runs/2026-01-01_pong_s0_aa")):  # fmt: skip
+    whole = str(tmp_path / "runs/2026-01-01_pong_s0_aa")
+    name = "2026-01-01_pong_s0_aa"
+    for selector in (f"runs/{name}", name, "2026-01-01", "runs/2026-01-01_p", whole):
         assert resolve_run(selector).name == "2026-01-01_pong_s0_aa"
     assert resolve_run("2026-01-02").name == "2026-01-02"  # a whole name is no prefix
     assert resolve_run("2026-01-02_").name == "2026-01-02_pong s1 ü_bb"
