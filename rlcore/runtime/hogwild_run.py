@@ -123,6 +123,7 @@ class HogwildMonitor:
         tensors, values = split_state(self.learner.state_dict())
         state = {
             "version": self.totals.updates,
+            "epoch": self.plan.epoch,
             "oldest_version": self.totals.updates,
             "learner": values,
             "totals": self.totals.to_json(),

@@ -83,6 +83,7 @@ class CheckpointKeeper:
         dumps: Where actors leave stream states.
         every_s: Seconds between checkpoints; ``None`` for the final one alone.
         emit: Receives ``emit(kind, **fields)`` for events.
+        epoch: How many times the run was resumed.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class CheckpointKeeper:
         dumps: StreamDumps,
         every_s: float | None,
         emit: Emit,
+        epoch: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.checkpointer = checkpointer
@@ -107,6 +109,7 @@ class CheckpointKeeper:
         self.dumps = dumps
         self.every_s = every_s
         self.emit = emit
+        self.epoch = epoch
         self.lag = loop.schedule.exact_lag
         self._clock = clock
         self._last = clock()
@@ -190,6 +193,7 @@ class CheckpointKeeper:
             tensors[f"params-{version - oldest}"] = self.store.state(version)
         state = {
             "version": loop.version,
+            "epoch": self.epoch,
             "oldest_version": oldest,
             "learner": learner_values,
             "totals": loop.totals.to_json(),

@@ -36,7 +36,7 @@ def open_checkpoint(plan: RunPlan) -> Checkpoint | None:
     """Load the checkpoint that the plan resumes from, if any."""
     if plan.resume is None:
         return None
-    return Checkpointer(Path(plan.resume).parent, config_hash=plan.config_hash).load(plan.resume)
+    return Checkpointer(Path(plan.resume).parent).load(plan.resume)
 
 
 def build_actor(
@@ -125,6 +125,7 @@ def build_learner(
         StreamDumps(stream_folder(plan)),
         plan.checkpoint_every_s,
         emit,
+        plan.epoch,
     )
     keeper.before_first_publish()
     if checkpoint is None:

@@ -1,0 +1,139 @@
+"""Evaluation of a checkpoint on fresh, separately seeded environments."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.build import ExperimentParts, make_stream
+from experiments.runs import resolve_run
+from experiments.schema import ExperimentConfig
+from experiments.validate import load_config
+from rlcore.errors import ConfigError
+from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
+from rlcore.runtime.config import default_streams
+from rlcore.runtime.evaluation import Episode, play_episodes
+from rlcore.tracking.statistics import summarise_episodes
+
+DEFAULT_ENVS = 10
+
+
+def load_policy(
+    run: str | Path, selector: str = "latest"
+) -> tuple[ExperimentConfig, ExperimentParts, nn.Module, Checkpoint]:
+    """Return configuration, parts, network and checkpoint of a run.
+
+    Args:
+        run: Run folder, or a selector such as ``runs/latest``.
+        selector: ``latest``, ``best`` or ``step=N``.
+
+    Raises:
+        CheckpointError: No usable checkpoint fits.
+        RunFolderError: There is no such run.
+    """
+    folder = resolve_run(run).path
+    config = load_config(folder / "config.resolved.yaml").config
+    streams = config.runtime.streams or default_streams(
+        config.env.num_envs, config.runtime.actors
+    )
+    parts = ExperimentParts(config, streams)
+    checkpoint = Checkpointer(folder / "checkpoints").load(selector)
+    network = parts.agent.build_network()
+    newest = checkpoint.state["version"] - checkpoint.state["oldest_version"]
+    network.load_state_dict(checkpoint.tensors[f"params-{newest}"])
+    return config, parts, network, checkpoint
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    episodes: int = 100,
+    deterministic: bool = True,
+    selector: str = "latest",
+    seed: int | None = None,
+    num_envs: int | None = None,
+) -> dict[str, Any]:
+    """Evaluate a run's checkpoint, write ``eval/<step>.json`` and return its content.
+
+    Args:
+        run: Run folder or selector.
+        episodes: Whole episodes to play.
+        deterministic: Take the most likely action.
+        selector: Which checkpoint.
+        seed: Root seed; by default the run's, on a stream of its own.
+        num_envs: Environments to step together.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes must be >= 1, got {episodes}")
+    torch.set_num_threads(1)
+    config, parts, network, checkpoint = load_policy(run, selector)
+    result = evaluate_network(
+        config,
+        parts,
+        network,
+        episodes=episodes,
+        deterministic=deterministic,
+        seed=config.seed if seed is None else seed,
+        num_envs=num_envs,
+    )
+    totals = checkpoint.state["totals"]
+    result |= {
+        "step/env": totals["env_steps"],
+        "step/update": totals["updates"],
+        "checkpoint": str(checkpoint.path),
+    }
+    folder = resolve_run(run).path / "eval"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{totals['env_steps']:012d}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return result | {"file": str(path)}
+
+
+def evaluate_network(
+    config: ExperimentConfig,
+    parts: ExperimentParts,
+    network: nn.Module,
+    *,
+    episodes: int,
+    deterministic: bool,
+    seed: int,
+    num_envs: int | None = None,
+) -> dict[str, Any]:
+    """Play episodes with ``network`` and return them with their statistics."""
+    started = time.monotonic()
+    count = min(episodes, num_envs or config.eval.num_envs or DEFAULT_ENVS)
+    stream = make_stream(config.env, count, label="evaluator", evaluation=True)
+    try:
+        played = play_episodes(
+            parts.agent, network, stream, episodes, seed=seed, deterministic=deterministic
+        )
+    finally:
+        stream.close()
+    return summary(played) | {
+        "deterministic": deterministic,
+        "seed": seed,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def summary(played: list[Episode]) -> dict[str, Any]:
+    """Return the ``eval/*`` metrics of ``played`` and every episode."""
+    metrics: dict[str, Any] = summarise_episodes(
+        [episode.episode_return for episode in played], [episode.length for episode in played]
+    )
+    return metrics | {
+        "episodes": [
+            {
+                "env": episode.env,
+                "return": episode.episode_return,
+                "length": episode.length,
+                "seed": episode.seed,
+            }
+            for episode in played
+        ]
+    }

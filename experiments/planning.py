@@ -1,0 +1,122 @@
+"""From a validated experiment to the runtime's plan: streams, capacities, device, checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.build import ExperimentParts, build_parts, plan_config
+from experiments.schema import ExperimentConfig
+from experiments.validate import ResolvedConfig
+from rlcore.errors import ConfigError
+from rlcore.runtime.checkpoint import Checkpointer
+from rlcore.runtime.config import default_streams
+from rlcore.runtime.plan import RunPlan, factory_name, final_obs_capacity
+
+
+FREE_SECTIONS = ("name", "stop", "track", "eval", "checkpoint", "include")
+"""Sections that do not change what a run computes."""
+
+
+def math_hash(tree: dict[str, Any]) -> str:
+    """Return a hash of the settings that change what a run computes."""
+    kept = {key: value for key, value in tree.items() if key not in FREE_SECTIONS}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def streams_of(config: ExperimentConfig) -> int:
+    """Return the number of streams the experiment's environments are divided into."""
+    runtime = config.runtime
+    return runtime.streams or default_streams(config.env.num_envs, runtime.actors)
+
+
+def learner_device(config: ExperimentConfig) -> str:
+    """Return the device that ``learner.device`` means on this machine.
+
+    Raises:
+        ConfigError: ``cuda`` is wanted and there is none.
+    """
+    import torch
+
+    wanted = config.learner.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; wanted 'cpu'")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def make_plan(
+    resolved: ResolvedConfig,
+    parts: ExperimentParts,
+    run_dir: Path,
+    *,
+    resume_hash: str | None = None,
+) -> tuple[RunPlan, dict[str, Any]]:
+    """Return the plan, and the counters of the checkpoint it resumes from (empty otherwise).
+
+    ``resume_hash`` is the :func:`math_hash` that the checkpoint to go on from must carry.
+
+    Raises:
+        CheckpointError: Resuming without a usable checkpoint.
+        ConfigError: The numbers do not fit together.
+    """
+    config = resolved.config
+    runtime, spec = config.runtime, parts.env_spec
+    streams = streams_of(config)
+    checkpoint = None
+    if resume_hash is not None:
+        checkpoint = Checkpointer(run_dir / "checkpoints", config_hash=resume_hash).load("latest")
+    itemsize = np.dtype(spec.obs_dtype).itemsize
+    capacity = final_obs_capacity(
+        int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
+        unroll=parts.agent.unroll,
+        envs=parts.envs,
+        autoreset=parts.probe.autoreset,
+    )
+    plan = RunPlan(
+        factory=factory_name(build_parts),
+        config=plan_config(resolved.tree, streams, parts.probe),
+        run_dir=str(run_dir.resolve()),
+        seed=config.seed,
+        actors=runtime.actors,
+        streams=streams,
+        envs=parts.envs,
+        batch=runtime.batch or streams,
+        schedule=runtime.schedule,
+        lag=runtime.lag,
+        max_lag=runtime.max_lag,
+        ahead=runtime.ahead,
+        on_stale=runtime.on_stale,
+        final_obs_capacity=capacity,
+        hogwild_lock=runtime.hogwild_lock,
+        checksum=runtime.checksum,
+        threads_per_actor=runtime.threads_per_actor,
+        learner_threads=config.learner.threads,
+        device=learner_device(config),
+        start_deadline_s=runtime.start_deadline_s,
+        step_deadline_s=runtime.step_deadline_s,
+        max_restarts=runtime.max_restarts,
+        restart_window_s=runtime.restart_window_s,
+        min_healthy=runtime.min_healthy,
+        memory_limit_mb=runtime.memory_limit_mb,
+        report_every_s=config.track.every,
+        checkpoint_every_s=config.checkpoint.every,
+        checkpoint_keep=config.checkpoint.keep,
+        keep_best=config.checkpoint.keep_best,
+        config_hash=math_hash(resolved.tree),
+        stop={
+            "env_steps": config.stop.env_steps,
+            "updates": config.stop.updates,
+            "seconds": config.stop.wall_time,
+            "episode_return": config.stop.return_,
+        },
+        resume=None if checkpoint is None else str(checkpoint.path),
+        epoch=0 if checkpoint is None else checkpoint.state.get("epoch", 0) + 1,
+    )
+    return plan, {} if checkpoint is None else checkpoint.state["totals"]

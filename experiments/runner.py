@@ -1,0 +1,320 @@
+"""Runs an experiment from its file to its folder: plan, start, watch, track, evaluate, stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from experiments.run_folder import RunFolder
+from experiments.runs import Run, resolve_run
+from experiments.schema import ExperimentConfig
+from experiments.validate import ResolvedConfig, load_config
+from rlcore.errors import CheckpointError, RlcoreError
+from rlcore.tracking.open_tracker import open_tracker
+from rlcore.tracking.tracker import Tracker
+from rlcore.tracking.view import RunView
+from rlcore.tracking.wandb_sink import WandbSettings
+
+if TYPE_CHECKING:
+    from experiments.build import ExperimentParts
+    from rlcore.runtime.placement import Placement
+    from rlcore.runtime.plan import RunPlan
+    from rlcore.runtime.process import Message
+
+POLL_S = 0.25
+STATUS_EVERY_S = 2.0
+
+
+class Interrupted(RlcoreError):
+    """The run was asked to stop by a signal; its checkpoint is written.
+
+    Attributes:
+        signal: ``SIGINT`` or ``SIGTERM``.
+        run: The interrupted run.
+    """
+
+    def __init__(self, name: str, run: Run) -> None:
+        super().__init__(f"{name}: the run stopped; go on with: rlcore run --resume {run.path}")
+        self.signal = name
+        self.run = run
+
+
+def run(
+    config: str | Path | dict[str, Any] | Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    out: str | Path = "runs",
+    console: str | None = None,
+    wandb: str | None = None,
+    new: bool = False,
+) -> Run:
+    """Train as ``config`` says and return the run; the same as ``rlcore run``.
+
+    Args:
+        config: YAML file, several of them (merged left to right), or a mapping.
+        overrides: ``key=value`` strings.
+        name: Name of the run folder; by default made from date, experiment name and seed.
+        out: Folder that holds run folders.
+        console: ``auto``, ``live``, ``plain`` or ``none``; by default what the experiment says.
+        wandb: ``auto``, ``offline``, ``online`` or ``off``; by default what the experiment says.
+        new: With an existing ``name``, make a folder with a new suffix instead of refusing.
+
+    Raises:
+        ConfigError: The experiment is not valid; nothing was started.
+        RunFolderError: The folder exists or cannot be written.
+        Interrupted: A signal stopped the run; it can be resumed.
+        RlcoreError: Training failed; the message says where the last checkpoint is.
+    """
+    resolved = load_config(config, overrides)
+    folder = RunFolder.create(
+        Path(out), name or resolved.config.name, resolved.config.seed, resolved,
+        explicit=name is not None, new=new,
+    )
+    with folder:
+        return Session(folder, resolved, console=console, wandb=wandb).train()
+
+
+def resume(
+    selector: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    allow_change: Sequence[str] = (),
+    console: str | None = None,
+    wandb: str | None = None,
+) -> Run:
+    """Go on with a run exactly where its newest valid checkpoint is.
+
+    Args:
+        selector: Run folder, or for example ``runs/latest``.
+        overrides: Changed settings; ``stop``, ``track``, ``eval`` and ``checkpoint`` may change
+            freely, others only if named in ``allow_change``.
+        allow_change: Settings that may change although they change the mathematics.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+        ConfigError: A setting may not change.
+    """
+    from experiments.planning import math_hash
+    from experiments.resume import check_changes
+
+    path = resolve_run(selector).path
+    before = load_config(path / "config.resolved.yaml")
+    after = load_config(path / "config.resolved.yaml", overrides)
+    check_changes(before, after, allow_change)
+    with RunFolder.open(path) as folder:
+        resume_hash = math_hash(before.tree)
+        return Session(
+            folder, after, console=console, wandb=wandb, resume_hash=resume_hash
+        ).train()
+
+
+class Session:
+    """One stretch of training in one run folder.
+
+    Args:
+        folder: The locked run folder.
+        resolved: The experiment.
+        console: Overrides ``track.console``.
+        wandb: Overrides ``track.wandb``'s mode.
+        resume_hash: Go on from the folder's newest checkpoint, which must carry this hash.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        resolved: ResolvedConfig,
+        *,
+        console: str | None = None,
+        wandb: str | None = None,
+        resume_hash: str | None = None,
+    ) -> None:
+        self.folder = folder
+        self.resolved = resolved
+        self.config: ExperimentConfig = resolved.config
+        self.run = Run(folder.path)
+        self.resume_hash = resume_hash
+        self.tracker = self._open_tracker(console, wandb)
+        self._signal: str | None = None
+        self._last_status = 0.0
+        self._last_eval_step = 0
+        self._step = 0
+
+    def _open_tracker(self, console: str | None, wandb: str | None) -> Tracker:
+        config, track = self.config, self.config.track
+        view = RunView(
+            self.folder.path.name,
+            target_steps=config.stop.env_steps,
+            target_seconds=config.stop.wall_time,
+            actors=config.runtime.actors,
+        )
+        settings = dataclasses.asdict(track.wandb)
+        if wandb is not None:
+            settings["mode"] = wandb
+        settings.pop("group", None)
+        tags = (config.resolved_types().get("agent", ""), config.env.id)
+        return open_tracker(
+            self.folder.path,
+            jsonl=track.jsonl,
+            console=console or track.console,
+            tensorboard=track.tensorboard,
+            wandb=WandbSettings(
+                mode=settings["mode"],
+                project=settings["project"],
+                entity=settings["entity"],
+                name=self.folder.path.name,
+                run_id=self.folder.path.name,
+                group=track.wandb.group or config.name,
+                tags=(*tags, *track.wandb.tags),
+                config=self.resolved.tree,
+            ),
+            view=view,
+            max_lag=config.runtime.max_lag if config.runtime.schedule == "async" else None,
+        )
+
+    # -- the run --------------------------------------------------------------------------------
+
+    def train(self) -> Run:
+        """Train until a limit is met; return the run."""
+        self.tracker.event("state", state="starting", waiting_for="torch and the environments")
+        try:
+            with self._signals():
+                placement, parts = self._place()
+                try:
+                    self._loop(placement)
+                finally:
+                    placement.close()
+                self._finish(placement, parts)
+        except RlcoreError as error:
+            state = "interrupted" if isinstance(error, Interrupted) else "failed"
+            if state == "failed":
+                self.tracker.event("failed", message=str(error))
+            self._status(self._stopped_state() if state == "interrupted" else state, str(error))
+            raise
+        except BaseException as error:
+            self._status("failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.tracker.close()
+        return self.run
+
+    def _place(self) -> tuple[Placement, ExperimentParts]:
+        from experiments.build import ExperimentParts
+        from experiments.planning import make_plan, streams_of
+        from rlcore.runtime.placement import place
+
+        parts = ExperimentParts(self.config, streams_of(self.config))
+        plan, totals = make_plan(
+            self.resolved, parts, self.folder.path, resume_hash=self.resume_hash
+        )
+        if totals:
+            self._mark_resumed(plan, totals)
+        placement = place(plan, parts, self.config.runtime.placement)
+        self.tracker.event("state", state="starting", waiting_for="actors and learner")
+        self._status("running")
+        placement.start()
+        return placement, parts
+
+    def _mark_resumed(self, plan: RunPlan, totals: dict[str, Any]) -> None:
+        self._step = totals["env_steps"]
+        self.tracker.resumed(
+            env_steps=totals["env_steps"],
+            updates=totals["updates"],
+            wall_s=totals["seconds"],
+            resumes=plan.epoch,
+        )
+        self.tracker.event("resumed", checkpoint=plan.resume, step=totals["env_steps"])
+
+    def _loop(self, placement: Placement) -> None:
+        stopping = False
+        while not placement.finished:
+            for message in placement.poll(POLL_S):
+                self._take(message)
+            if self._signal is not None and not stopping:
+                stopping = True
+                self.tracker.event("state", state="stopping", waiting_for="the last checkpoint")
+                placement.request_stop()
+            now = time.monotonic()
+            if now - self._last_status >= STATUS_EVERY_S:
+                self._status("running")
+        for message in placement.poll(0.0):
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        kind = message["kind"]
+        fields = {k: v for k, v in message.items() if k not in ("kind", "traceback")}
+        if kind == "metrics":
+            if message["record"]:
+                self._step = int(message["record"]["step/env"])
+                self.tracker.log(message["record"])
+            return
+        if kind == "checkpoint":
+            record = {"step/env": message["step"], "checkpoint/seconds": message["seconds"]}
+            self.tracker.log(record | {"checkpoint/bytes": message["bytes"]})
+        elif kind == "checkpoint_failed":
+            self.tracker.event("warning", message=f"checkpoint not written: {message['message']}")
+            if message["final"]:
+                raise CheckpointError(f"the final checkpoint: {message['message']}")
+            return
+        self.tracker.event(kind, **fields)
+
+    def _finish(self, placement: Placement, parts: ExperimentParts) -> None:
+        reason = (placement.result or {}).get("reason", "")
+        if self._signal is not None:
+            raise Interrupted(self._signal, self.run)
+        if self.config.eval.episodes:
+            self._evaluate()
+        self.tracker.event("done", reason=reason, path=str(self.folder.path))
+        self._status("finished", reason)
+
+    def _evaluate(self) -> None:
+        from experiments.evaluate import evaluate_run
+
+        self.tracker.event("state", state="evaluating", waiting_for="evaluation episodes")
+        result = evaluate_run(
+            self.folder.path,
+            episodes=self.config.eval.episodes,
+            deterministic=self.config.eval.deterministic,
+            num_envs=self.config.eval.num_envs,
+        )
+        record = {k: v for k, v in result.items() if k.startswith(("eval/", "step/"))}
+        self.tracker.log(record)
+        self.tracker.event("eval", file=result["file"], **{
+            k: record[k] for k in ("eval/return_mean", "eval/ci_low", "eval/ci_high")
+        })
+
+    # -- signals and status ---------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Turn the first SIGINT or SIGTERM into a request to stop; the second stops at once."""
+
+        def handle(number: int, _: FrameType | None) -> None:
+            if self._signal is not None:
+                raise KeyboardInterrupt
+            self._signal = signal.Signals(number).name
+
+        old = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                old[number] = signal.signal(number, handle)
+        except ValueError:
+            pass  # not the main thread: the caller owns the signals
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _stopped_state(self) -> str:
+        return "preempted" if self._signal == "SIGTERM" else "interrupted"
+
+    def _status(self, state: str, reason: str = "") -> None:
+        self._last_status = time.monotonic()
+        self.folder.write_status(state, step=self._step, reason=reason)
