@@ -103,8 +103,7 @@ def _capture_ale(ale: Any, path: str, encoder: Encoder) -> Any:
             f"{encoder.who}: the native vector emulator {type(ale).__name__} offers no state; "
             "set env.vectorization: sync, or accept fresh episodes on resume"
         )
-    (text,) = ale.cloneState(include_rng=True).__getstate__()
-    data = text if isinstance(text, bytes) else text.encode("latin-1", "surrogateescape")
+    data = ale.cloneState(include_rng=True).__getstate__()
     return encoder.encode(np.frombuffer(data, np.uint8), f"{path}.ale")
 
 
@@ -112,5 +111,5 @@ def _restore_ale(ale: Any, node: Any, decoder: Decoder) -> None:
     import ale_py
 
     state = ale_py.ALEState.__new__(ale_py.ALEState)
-    state.__setstate__((decoder.decode(node, None).tobytes(),))
+    state.__setstate__(decoder.decode(node, None).tobytes())
     ale.restoreState(state)

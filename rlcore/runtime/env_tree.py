@@ -110,20 +110,18 @@ class Encoder:
             return {"dict": pairs}
         if isinstance(value, bytes | bytearray):
             return {type(value).__name__: self._array(np.frombuffer(value, np.uint8), path)}
-        return {"object": self._object(value, path), "class": type(value).__qualname__}
+        kind = "space" if _is_space(value) else "object"
+        return {kind: self._object(value, path), "class": type(value).__qualname__}
 
     def _items(self, values: Any, path: str) -> list[Any]:
         return [self.encode(item, f"{path}[{index}]") for index, item in enumerate(values)]
 
     def _object(self, value: Any, path: str) -> Any:
-        from gymnasium import Space
-
-        if isinstance(value, Space):
-            children = getattr(value, "spaces", ())
-            children = list(children.values()) if isinstance(children, dict) else list(children)
+        if _is_space(value):
+            # Bounds and sizes are fixed; what changes is the generator that sample() draws from.
             return {
-                "_np_random": self.encode(value._np_random, f"{path}._np_random"),
-                "spaces": [self.encode(child, f"{path}.spaces") for child in children],
+                "random": self.encode(value._np_random, f"{path}._np_random"),
+                "children": [self.encode(child, f"{path}.spaces") for child in _children(value)],
             }
         if not hasattr(value, "__dict__") or type(value).__module__ == "builtins":
             raise EnvStateUnavailable(
@@ -207,7 +205,7 @@ class Decoder:
             return np.array(self.arrays[node["array"]], order="F" if node["fortran"] else "C")
         if "rng" in node:
             return self._generator(node["rng"], live)
-        if "object" in node:
+        if "object" in node or "space" in node:
             return self._object(node, live)
         if "dict" in node:
             old = live if isinstance(live, dict) else {}
@@ -238,15 +236,12 @@ class Decoder:
                 f"{type(live).__qualname__}; give the environment get_state() and set_state(state)"
             )
         self._made[node["id"]] = live
-        nodes = node["object"]
-        if "spaces" in nodes and "_np_random" in nodes:
-            live._np_random = self.decode(nodes["_np_random"], live._np_random)
-            children = getattr(live, "spaces", ())
-            children = children.values() if isinstance(children, dict) else children
-            for child_node, child in zip(nodes["spaces"], children, strict=True):
+        if "space" in node:
+            live._np_random = self.decode(node["space"]["random"], live._np_random)
+            for child_node, child in zip(node["space"]["children"], _children(live), strict=True):
                 self.decode(child_node, child)
-            return live
-        self.members(live, nodes)
+        else:
+            self.members(live, node["object"])
         return live
 
     def _generator(self, node: dict[str, Any], live: Any) -> Any:
@@ -265,6 +260,17 @@ class Decoder:
 
 
 _SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+
+
+def _is_space(value: Any) -> bool:
+    from gymnasium import Space
+
+    return isinstance(value, Space)
+
+
+def _children(space: Any) -> list[Any]:
+    children = getattr(space, "spaces", ())
+    return list(children.values()) if isinstance(children, dict) else list(children)
 
 
 def _refill(live: Any, made: dict[Any, Any]) -> Any:
