@@ -2,6 +2,10 @@
 
 It lives in one process, the parent. A sink that raises or hangs is dropped with one warning; the
 run goes on. ``metrics.jsonl`` is one of the sinks and the only one that the run's reader needs.
+
+Kinds of events that sinks know: ``started`` (``actor``), ``state`` (``state``, ``waiting_for``),
+``note``, ``warning``, ``actor_lost``, ``checkpoint``, ``eval``, ``resumed``, ``video`` (``path``,
+``env_steps``), ``done`` and ``failed``; ``message`` is what the console prints. Others are recorded.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from rlcore.tracking.tracker import Record
 
 EPISODE_WINDOW = 100
 RATE_SMOOTHING = 0.3
+LINE_LENGTH = 500
 
 _NOTABLE = ("warning", "actor_lost", "checkpoint", "eval", "resumed", "note", "failed", "done")
 
@@ -204,12 +205,13 @@ class RunView:
 
 
 def event_line(kind: str, fields: Mapping[str, Any]) -> str:
-    """Return an event as one line of text without control characters."""
+    """Return an event as one line of at most 500 characters, none of them control characters."""
     message = fields.get("message")
     if message is None:
         message = ", ".join(f"{name} {value}" for name, value in fields.items())
     text = f"{kind}: {message}" if message else kind
-    return "".join(c if c.isprintable() else " " for c in text)
+    clean = "".join(c if c.isprintable() else " " for c in text)
+    return clean if len(clean) <= LINE_LENGTH else clean[: LINE_LENGTH - 1] + "…"
 
 
 def count_text(count: float) -> str:

@@ -139,6 +139,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_event_lines_hold_no_control_characters() -> None:
     line = event_line("actor_lost", {"cause": "\x1b[31mred\nnext", "actor": 1})
     assert line == "actor_lost: cause  [31mred next, actor 1"
+    assert len(event_line("eval", {"episodes": "x" * 5000})) == 500
 
 
 # -- plain --------------------------------------------------------------------------------------

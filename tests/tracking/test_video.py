@@ -93,6 +93,17 @@ def test_bad_frames_are_refused_and_leave_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_odd_sizes_are_padded_with_the_edge_not_scaled() -> None:
+    frame = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3)
+    checked = video._Checked([frame])
+    (padded,) = checked
+    assert padded.shape == (4, 6, 3)
+    assert np.array_equal(padded[:3, :5], frame)
+    assert np.array_equal(padded[3, :5], frame[2])
+    assert np.array_equal(padded[:3, 5], frame[:, 4])
+    assert checked.shape == (3, 5, 3)
+
+
 def test_sdl_is_headless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
     monkeypatch.setenv("SDL_AUDIODRIVER", "alsa")
