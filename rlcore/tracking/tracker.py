@@ -5,7 +5,7 @@ run goes on. ``metrics.jsonl`` is one of the sinks and the only one that the run
 
 Kinds of events that sinks know: ``started`` (``actor``), ``state`` (``state``, ``waiting_for``),
 ``note``, ``warning``, ``actor_lost``, ``checkpoint``, ``eval``, ``resumed``, ``video`` (``path``,
-``env_steps``), ``done`` and ``failed``; ``message`` is what the console prints. Others are recorded.
+``env_steps``), ``done`` and ``failed``; the console prints their ``message``. Others are recorded.
 """
 
 from __future__ import annotations
