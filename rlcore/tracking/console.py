@@ -64,11 +64,13 @@ class PlainConsole:
         self.tick()
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Take an event; notable ones are printed at once."""
+        """Take an event; notable ones and changes of state are printed at once."""
         with self._lock:
             line = self._view.event(kind, fields)
             if line:
                 self._print(line)
+            elif kind == "state":
+                self._say(self._view.line())
 
     def tick(self) -> None:
         """Print the state if a line is due."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from rlcore.tracking.health import HealthMonitor
+from rlcore.tracking.metrics import AXES
 from rlcore.tracking.redact import Redactor
 
 Record = dict[str, float]
@@ -60,6 +61,7 @@ class Tracker:
         self._sinks = list(sinks)
         self._redactor = redactor or Redactor.from_environment()
         self._health = health
+        self._axes: Record = {}
         self._dropped_by_closed = 0
         self._closed = False
 
@@ -74,8 +76,14 @@ class Tracker:
         return self._dropped_by_closed + sum(getattr(s, "dropped", 0) for s in self._sinks)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Record one mapping from metric name to number."""
+        """Record one mapping from metric name to number.
+
+        Axes that the record lacks are those of the newest training record.
+        """
         numbers = {name: _number(value) for name, value in record.items()}
+        if all(axis in numbers for axis in AXES):
+            self._axes = {axis: numbers[axis] for axis in AXES}
+        numbers = self._axes | numbers
         if self.dropped:
             numbers["tracker/dropped"] = self.dropped
         self._each(lambda sink: sink.log(dict(numbers)))

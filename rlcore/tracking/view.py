@@ -59,9 +59,11 @@ class RunView:
             self.values |= {k: v for k, v in record.items() if not k.startswith(axes)}
             return
         self.values |= record
+        if "step/update" not in record or "run/resumes" in record:
+            return  # a checkpoint's numbers, or where a resumed run goes on: nothing was trained
         self._record_at = self._clock()
         if self.state == "starting":
-            self.state = "training"
+            self.state, self.waiting_for = "training", None
         rate = record.get("perf/env_steps_per_s")
         if rate is not None and math.isfinite(rate):
             old = self._rate if self._rate is not None else rate

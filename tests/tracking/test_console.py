@@ -89,7 +89,10 @@ def test_what_is_waited_for() -> None:
     shown.event("started", {"actor": 1})
     clock.now += 3
     assert rows(shown)["state"] == "starting, waiting for the first update (3 s)"
-    shown.log({"step/env": 1, "fault/healthy": 1})
+    shown.log({"step/env": 1, "step/update": 1, "run/resumes": 1})
+    shown.log({"step/env": 1, "checkpoint/bytes": 5})
+    assert rows(shown)["state"].startswith("starting")
+    shown.log({"step/env": 1, "step/update": 1, "fault/healthy": 1})
     assert rows(shown)["state"] == "training"
     clock.now += 12
     assert rows(shown)["state"] == "training, waiting for the learner (1/2 actors healthy) (12 s)"
@@ -178,6 +181,14 @@ def test_plain_prints_notable_events_at_once() -> None:
     console.event("warning", {"message": "lag is at its bound"})
     console.event("started", {"actor": 0})
     assert stream.getvalue() == "warning: lag is at its bound\n"
+
+
+def test_plain_says_each_change_of_state_at_once() -> None:
+    console, stream, _ = plain()
+    console.event("state", {"state": "starting", "waiting_for": "the environments"})
+    assert stream.getvalue().startswith("demo: starting, waiting for the environments (0 s)")
+    console.log(RECORD)
+    assert stream.getvalue().splitlines()[1].startswith("demo: training | env steps")
 
 
 def test_the_thread_keeps_time_for_a_stalled_run() -> None:

@@ -118,6 +118,17 @@ def test_resumed_marks_the_record() -> None:
     ]
 
 
+def test_missing_axes_are_those_of_the_newest_training_record() -> None:
+    sink = ListSink()
+    tracker = Tracker([sink])
+    tracker.log({"step/env": 5, "checkpoint/bytes": 1})
+    tracker.log({"step/env": 100, "step/update": 4, "time/wall_s": 2.0})
+    tracker.log({"step/env": 80, "eval/return_mean": 1.0})
+    tracker.log({"checkpoint/bytes": 2})
+    axes = [[r.get(a) for a in ("step/env", "step/update", "time/wall_s")] for r in sink.records]
+    assert axes == [[5, None, None], [100, 4, 2.0], [80, 4, 2.0], [100, 4, 2.0]]
+
+
 def test_the_context_manager_closes_once() -> None:
     sink = ListSink()
     with Tracker([sink]) as tracker:
