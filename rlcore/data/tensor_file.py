@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -104,7 +105,7 @@ def save_tensors(
     header, end = memoryview(_header(tensors, order, metadata)), 0
     digest = hashlib.sha256()
     with open(path, "wb") as file:
-        for part in (header, *(_bytes_of(tensors[name]) for name in order)):
+        for part in chain((header,), (_bytes_of(tensors[name]) for name in order)):
             digest.update(part)
             file.write(part)
             end += len(part)

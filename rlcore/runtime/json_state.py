@@ -16,7 +16,7 @@ _ARRAY = "__array__"
 
 
 def dump_json(value: Any) -> bytes:
-    """Return ``value`` as canonical JSON: sorted keys, UTF-8, no NaN.
+    """Return ``value`` as compact JSON in the order given.
 
     NumPy scalars become numbers, small NumPy arrays lists with their type, and non-finite floats
     ``{"__float__": "nan"}``, so that any reader of JSON can read it.
@@ -24,7 +24,7 @@ def dump_json(value: Any) -> bytes:
     Raises:
         CheckpointError: A value is none of these; the message says where it is.
     """
-    text = json.dumps(_plain(value, ""), allow_nan=False, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_plain(value, ""), allow_nan=False, separators=(",", ":"))
     return text.encode()
 
 
@@ -63,7 +63,9 @@ def _plain(value: Any, at: str) -> Any:
 
 def _key(key: Any, at: str) -> str:
     if not isinstance(key, str):
-        raise CheckpointError(f"state at {at.lstrip('.') or 'the top'} has key {key!r}; wanted text")
+        raise CheckpointError(
+            f"state at {at.lstrip('.') or 'the top'} has key {key!r}; wanted text"
+        )
     return key
 
 
