@@ -133,7 +133,7 @@ def _header(tensors: Arrays, order: list[str], metadata: Mapping[str, str] | Non
 
 
 def _code(name: str, tensor: Tensor | NDArray[Any]) -> str:
-    kind = str(tensor.dtype.name if isinstance(tensor, np.ndarray) else tensor.dtype)
+    kind = str(tensor.dtype.name if isinstance(tensor, np.ndarray | np.generic) else tensor.dtype)
     kind = kind.removeprefix("torch.")
     if kind not in _CODE_OF or name == _METADATA:
         raise CheckpointError(f"tensor {name!r} of type {kind} cannot be stored")
@@ -141,7 +141,7 @@ def _code(name: str, tensor: Tensor | NDArray[Any]) -> str:
 
 
 def _bytes_of(tensor: Tensor | NDArray[Any]) -> memoryview:
-    if isinstance(tensor, np.ndarray):
+    if isinstance(tensor, np.ndarray | np.generic):
         array = np.ascontiguousarray(tensor, dtype=tensor.dtype.newbyteorder("<"))
         return array.reshape(-1).view(np.uint8).data
     import torch
