@@ -59,7 +59,7 @@ def play_episodes(
     quota = np.full(count, episodes // count)
     quota[: episodes % count] += 1
     seeds = [derive_seed(seed, "eval", env) >> 32 for env in range(count)]
-    obs, row = _buffers(stream)
+    obs, row = step_buffers(stream)
     first = np.zeros(count, bool)
     stream.reset(seeds, obs, first)
     start = agent.initial_state(network, count)
@@ -87,7 +87,8 @@ def play_episodes(
     return [episode for played in done for episode in played]
 
 
-def _buffers(stream: EnvStream) -> tuple[np.ndarray, StepRow]:
+def step_buffers(stream: EnvStream) -> tuple[np.ndarray, StepRow]:
+    """Return an observation array and a row that ``stream.step`` can fill."""
     count, spec = stream.num_envs, stream.spec
     obs = np.zeros((count, *spec.obs_shape), spec.obs_dtype)
     row = StepRow(

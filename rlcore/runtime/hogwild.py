@@ -104,7 +104,9 @@ class HogwildWorker:
         self.network = parts.agent.build_network()
         self.learner = shared.make_learner(self.network, parts, plan.hogwild_lock)
         self.limits = plan.limits()
-        self.steps_before = 0 if checkpoint is None else checkpoint.state["totals"]["env_steps"]
+        totals = {} if checkpoint is None else checkpoint.state["totals"]
+        self.steps_before = totals.get("env_steps", 0)
+        self.updates_before = totals.get("updates", 0)
         spec = plan.fragment_spec(parts)
         streams = plan.streams_of(index)
         unroll = parts.agent.unroll
@@ -128,7 +130,7 @@ class HogwildWorker:
 
     def version(self) -> int:
         """Return the number of updates applied by all workers."""
-        return int(self.control.actor[:, ctl.UPDATES].sum())
+        return self.updates_before + int(self.control.actor[:, ctl.UPDATES].sum())
 
     def step(self, want_metrics: bool = False) -> Any:
         """Play one fragment of each stream and apply its gradient; return the last report."""
@@ -153,6 +155,14 @@ class HogwildWorker:
             self._count(arrays, steps, padded, self.version() - version, report.skipped)
             self.ring.release(fragment)
         return report
+
+    def over(self) -> bool:
+        """Return whether the step or update budget is spent, by the shared counters."""
+        steps = self.steps_before + self.control.steps()
+        return (
+            self.limits.reason(env_steps=steps, updates=self.version(), seconds=0.0, returns=())
+            is not None
+        )
 
     def _beat(self) -> None:
         self.row[ctl.BEAT] += 1
@@ -226,6 +236,10 @@ def run_worker(worker: HogwildWorker, send: Callable[[dict[str, Any]], None]) ->
     """Step ``worker`` until the run stops, reporting as the plan says."""
     last = time.monotonic()
     while not worker.control.stopping:
+        if worker.over():
+            worker.row[ctl.PHASE] = ctl.WAITING
+            time.sleep(0.01)
+            continue
         due = time.monotonic() - last >= worker.plan.report_every_s
         report = worker.step(want_metrics=due)
         if due:
