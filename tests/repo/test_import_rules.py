@@ -51,7 +51,9 @@ def imports_of(path: Path) -> Iterator[tuple[str, int, bool]]:
 def _walk(node: ast.AST, *, lazy: bool) -> Iterator[tuple[ast.AST, bool]]:
     for child in ast.iter_child_nodes(node):
         inside = lazy or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
-        inside = inside or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test))
+        inside = inside or (
+            isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        )
         yield child, inside
         yield from _walk(child, lazy=inside)
 

@@ -67,12 +67,12 @@ def test_child_processes_are_guarded(log: Path) -> None:
 
 
 def test_loopback_is_open() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with socket.create_connection(server.getsockname()) as client:
-            client.sendall(b"ping")
-            peer, _ = server.accept()
-            with peer:
-                assert peer.recv(4) == b"ping"
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, socket.create_connection(server.getsockname()) as client:
+        client.sendall(b"ping")
+        peer, _ = server.accept()
+        with peer:
+            assert peer.recv(4) == b"ping"
 
 
 def test_unix_sockets_are_open(tmp_path: Path) -> None:
