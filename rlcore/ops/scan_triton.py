@@ -13,7 +13,7 @@ BLOCK = 128
 """Columns of one program: four warps, one column a thread."""
 
 
-def _recurrence_kernel(decay_ptr, inputs_ptr, out_ptr, steps, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # noqa: E501
+def _recurrence_kernel(decay_ptr, inputs_ptr, out_ptr, steps, width, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
     """Each program walks its block of columns backwards in time; all of it stays in registers."""
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     mask = column < width

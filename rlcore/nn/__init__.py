@@ -1,0 +1,1 @@
+"""Networks: torsos, recurrent cores, action heads and the actor-critic made of them."""

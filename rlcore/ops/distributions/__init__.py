@@ -1,0 +1,1 @@
+"""Action distributions as pure functions of a network's outputs."""

@@ -1,0 +1,1 @@
+"""Pieces that policy-gradient losses share: masked means, advantages, schedules, metrics."""
