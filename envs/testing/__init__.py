@@ -1,0 +1,1 @@
+"""Environments whose every transition is known in advance, for tests and benchmarks."""
