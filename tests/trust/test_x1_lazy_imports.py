@@ -15,7 +15,7 @@ BLOCKED = (
     "stable_baselines3", "tensorboard", "tensorboardX", "transformers", "typer", "wandb", "yaml",
 )  # fmt: skip
 # Adapters of one optional package each.
-ADAPTERS = ("rlcore.runtime.ray",)
+ADAPTERS = ("rlcore.runtime.ray", "envs.atari")
 
 IMPORT_EACH = """
 import importlib, importlib.abc, json, sys, traceback
