@@ -35,6 +35,7 @@ class ActorSeat:
     child: ChildProcess | None = None
     restart_at: float = 0.0
     beat: int = -1
+    phase: int = -1
     beat_at: float = 0.0
     seconds_per_beat: float = 0.0
     error: str | None = None
@@ -209,8 +210,8 @@ class Supervisor:
             seat.beat, seat.beat_at = beat, now
             self.budget.healthy(seat.index)
             return False
-        if phase in (ctl.WAITING, ctl.STOPPED):
-            seat.beat_at = now
+        if phase != seat.phase or phase in (ctl.WAITING, ctl.STOPPED):
+            seat.phase, seat.beat_at = phase, now
             return False
         if phase == ctl.STARTING:
             return now - seat.beat_at > self.plan.start_deadline_s

@@ -1,0 +1,198 @@
+"""Local runs: lag accounting, stopping, non-finite losses, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from toy_runs import STREAMS, make_plan, train
+
+from rlcore.errors import ActorLostError, ConfigError, EnvContractError, LearnerError, NonFiniteError
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def test_async_keeps_its_lag_bound_and_counts_every_step():
+    outcome = train("local", "async", actors=2, max_lag=1, updates=60)
+    totals = outcome.totals
+    assert totals["updates"] == 60
+    assert all(record.get("lag/max", 0) <= 1 for record in outcome.records())
+    assert totals["env_steps"] == totals["trained_steps"] + totals["dropped_steps"]
+    assert totals["torn_fragments"] == 0
+    assert children_of(os.getpid()) == []
+
+
+def test_waiting_for_stragglers_drops_nothing():
+    outcome = train("local", "async", actors=2, max_lag=1, updates=60, on_stale="wait")
+    assert outcome.totals["dropped_steps"] == 0
+    assert outcome.totals["env_steps"] == outcome.totals["trained_steps"]
+
+
+def test_reports_carry_the_step_axes_and_health():
+    outcome = train("local", "async", actors=2, updates=None, stop={"seconds": 1.5})
+    record = outcome.records()[-1]
+    for name in ("step/env", "step/update", "time/wall_s", "fault/restarts", "fault/healthy"):
+        assert name in record
+    steps = [r["step/env"] for r in outcome.records()]
+    assert steps == sorted(steps)
+
+
+def test_stop_request_leaves_a_checkpoint():
+    def stop_soon(run, messages):
+        if any(m["kind"] == "metrics" for m in messages):
+            run.request_stop()
+
+    for schedule in ("async", "lockstep", "hogwild"):
+        outcome = train("local", schedule, updates=10**9, actors=2, lag=1, watch=stop_soon)
+        assert outcome.result["reason"] == "stop requested"
+        assert outcome.totals["updates"] > 0
+
+
+def test_nonfinite_losses_stop_the_run_and_spare_the_parameters():
+    clean = train("inline", "serial", updates=5)
+    poisoned = train("inline", "serial", updates=50, config={"poison": 5})
+    assert isinstance(poisoned.error, NonFiniteError)
+    assert "5 updates in a row" in str(poisoned.error)
+    local = train(
+        "local", "serial", updates=50, config={"poison": 5}, checkpoint_every_s=0.0, actors=1
+    )
+    assert isinstance(local.error, NonFiniteError)
+    assert local.parameters == clean.parameters  # the last good checkpoint is the newest
+
+
+def until_back(run, messages):
+    """Stop once an actor was lost, has started again and training has gone on."""
+    kinds = [(m["kind"], m.get("from")) for m in messages]
+    for index, (kind, actor) in enumerate(kinds):
+        later = kinds[index:]
+        if kind == "actor_lost" and ("started", actor) in later:
+            if ("metrics", "learner") in later[later.index(("started", actor)) :]:
+                run.request_stop()
+            return
+
+
+def test_an_actor_that_raises_is_restarted(tmp_path):
+    fault = {"kind": "raise", "actor": "actor 1", "step": 20, "marker": str(tmp_path / "m")}
+    outcome = train(
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=until_back
+    )
+    assert outcome.error is None
+    assert outcome.records()[-1]["fault/restarts"] == 1
+    assert outcome.records()[-1]["fault/healthy"] == 2
+    lost = outcome.of_kind("actor_lost")
+    assert [(m["from"], m["cause"]) for m in lost] == [("actor-01", "ValueError: planted failure")]
+
+
+@pytest.mark.parametrize("kind", ["kill", "exit"])
+def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(tmp_path, kind):
+    fault = {"kind": kind, "actor": "any", "step": 33, "marker": str(tmp_path / "m")}
+    outcome = train(
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=until_back
+    )
+    assert outcome.error is None
+    lost = outcome.of_kind("actor_lost")
+    assert len(lost) == 1
+    assert lost[0]["fragments_lost"] <= 1
+    assert lost[0]["cause"] == {"kill": "killed by SIGKILL", "exit": "exit status 3"}[kind]
+    totals = outcome.totals
+    assert totals["torn_fragments"] == 0
+    assert totals["env_steps"] <= (totals["updates"] + totals["dropped_fragments"]) * STREAMS * 32
+
+
+def test_a_hung_actor_is_found_its_stack_written_and_replaced(tmp_path):
+    fault = {"kind": "hang", "actor": "actor 0", "step": 30, "marker": str(tmp_path / "m")}
+    outcome = train(
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, step_deadline_s=1.0,
+        watch=until_back,
+    )
+    assert outcome.error is None
+    (lost,) = outcome.of_kind("actor_lost")
+    assert "no step for" in lost["cause"]
+    assert "_misbehave" in (outcome.run_dir / "logs" / "actor-00.log").read_text()
+
+
+def test_a_spent_restart_budget_ends_the_run_with_causes():
+    fault = {"kind": "raise", "actor": "actor 1", "step": 5}
+    outcome = train(
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, max_restarts=2,
+    )
+    assert isinstance(outcome.error, ActorLostError)
+    assert "3 x  actor 1: ValueError: planted failure" in str(outcome.error)
+    assert outcome.checkpoint.state["version"] >= 0
+    assert children_of(os.getpid()) == []
+
+
+def test_a_killed_learner_is_named_with_the_way_back():
+    def kill(run, messages):
+        if any(m["kind"] == "metrics" for m in messages) and run.learner.poll() is None:
+            run.learner.process.kill()
+
+    outcome = train("local", "async", actors=1, updates=10**9, watch=kill)
+    assert isinstance(outcome.error, LearnerError)
+    assert "killed by SIGKILL" in str(outcome.error)
+    assert "last checkpoint" in str(outcome.error)
+
+
+def test_contract_errors_end_the_run_at_once(tmp_path):
+    class Broken(EnvContractError):
+        pass
+
+    assert issubclass(Broken, EnvContractError)
+    with pytest.raises(ConfigError, match="every actor needs a stream"):
+        make_plan("async", tmp_path, actors=STREAMS + 1)
+    with pytest.raises(ConfigError, match="runtime.schedule must be"):
+        make_plan("often", tmp_path)
+
+
+def test_killing_the_parent_ends_every_child(tmp_path):
+    """SIGKILL of the parent: no process and no shared-memory segment stays."""
+    before = set(os.listdir("/dev/shm"))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "import toy_runs\n"
+        "def watch(run, messages):\n"
+        "    if sum(m['kind'] == 'started' for m in messages) == 3:\n"
+        "        print('running', flush=True)\n"
+        "toy_runs.train('local', 'async', actors=2, updates=10**9, watch=watch,\n"
+        "               run_dir=Path(sys.argv[2]))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert parent.stdout.readline() == "running\n"
+    pids = children_of(parent.pid)
+    assert len(pids) == 3
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 3.0
+    while any(Path(f"/proc/{pid}").exists() and not _zombie(pid) for pid in pids):
+        assert time.monotonic() < deadline, "children outlived their parent"
+        time.sleep(0.05)
+    assert set(os.listdir("/dev/shm")) <= before
+
+
+def _zombie(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
