@@ -36,7 +36,7 @@ class AtariVector(AtariVectorEnv):
 
 
 class AtariFrames(AtariPreprocessing):
-    """Gymnasium's preprocessing with FIRE pressed after the no-ops, as the vector form does.
+    """Gymnasium's preprocessing with the reset of the vector form: FIRE, then no-ops.
 
     Args:
         env: The emulator with frameskip 1.
@@ -52,11 +52,14 @@ class AtariFrames(AtariPreprocessing):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset, wait a drawn number of frames, press FIRE, and show the screen."""
+        """Reset, press FIRE, wait a drawn number of frames below ``noop_max``, show the screen."""
         _, info = self.env.reset(seed=seed, options=options)
-        noops = int(self.env.unwrapped.np_random.integers(1, self.noop_max + 1))
-        actions = [0] * (noops if self._fire is None else noops - 1)
-        for action in actions if self._fire is None else [*actions, self._fire]:
+        noops = int(self.env.unwrapped.np_random.integers(self.noop_max))
+        if self._fire is None:
+            actions = [0] * noops
+        else:
+            actions = [self._fire] + [0] * (noops - 1)
+        for action in actions:
             _, _, terminated, truncated, step_info = self.env.step(action)
             info.update(step_info)
             if terminated or truncated:

@@ -2,9 +2,9 @@
 
 ``atari`` follows Mnih et al. 2015 and Machado et al. 2018: one decision every 4 frames, the
 maximum of the last two frames, grayscale, resized to 84x84 by area averaging, 4 frames stacked,
-up to 30 no-ops at the start, raw rewards. Its two forms, the emulator's own vector environment and
-Gymnasium's wrappers, give the same frames for the same actions; the number of no-ops at the start
-comes from different generators, so that episodes of equal seeds differ.
+fewer than 30 no-ops at the start, raw rewards. Its two forms, the emulator's own vector environment
+and Gymnasium's wrappers, give the same frames for the same actions; the number of no-ops at the
+start comes from different generators, so that episodes of equal seeds differ.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class AtariOptions:
         frame_skip: Frames an action is held for.
         repeat_action_probability: Chance that the emulator repeats the last action instead
             ("sticky actions"); none takes what the id is registered with (0.25 for ``-v5``).
-        noop_max: Most frames without action at the start of an episode; the number is drawn.
+        noop_max: Frames without action at the start of an episode are drawn from 0 to
+            ``noop_max - 1``, FIRE among them.
         stack: Frames in an observation.
         size: Height and width of a frame.
         terminal_on_life_loss: End the episode, and start a new game, when a life is lost. Never
