@@ -73,9 +73,24 @@ def run(
         RlcoreError: Training failed; the message says where the last checkpoint is.
     """
     resolved = load_config(config, overrides)
+    settings = resolved.config
     folder = RunFolder.create(
-        Path(out), name or resolved.config.name, resolved.config.seed, resolved,
-        explicit=name is not None, new=new,
+        out,
+        name or settings.name,
+        settings.seed,
+        resolved.text,
+        source=resolved.source_text,
+        overrides=overrides,
+        command=" ".join(["rlcore run", str(config) if isinstance(config, str | Path) else "", *overrides]),
+        facts={
+            "agent": settings.resolved_types().get("agent"),
+            "environment": settings.env.id,
+            "config hash": resolved.hash,
+        },
+        threads={"actor": settings.runtime.threads_per_actor, "learner": settings.learner.threads},
+        deterministic=settings.runtime.schedule in ("serial", "lockstep"),
+        explicit=name is not None,
+        new=new,
     )
     with folder:
         return Session(folder, resolved, console=console, wandb=wandb).train()
