@@ -103,7 +103,7 @@ class DiscreteCodec:
     def __init__(self, space: Any) -> None:
         self.count = int(space.n)
         self.start = int(space.start)
-        self.shape = (self.count,)
+        self.shape: tuple[int, ...] = (self.count,)
 
     def write_batch(self, obs: Any, out: Array) -> None:
         """Write a vector of ``E`` numbers as one-hot rows."""
@@ -141,7 +141,8 @@ class DiscreteCodec:
             self.write_list([obs], out)
         except BadObservation as bad:
             raise BadObservation(index, bad.problem, bad.advice) from None
-        return out[0]
+        one: Array = out[0]
+        return one
 
 
 _SHAPE_ADVICE = "make step and reset return what observation_space declares"

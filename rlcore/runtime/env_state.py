@@ -7,8 +7,7 @@ Every layer of a wrapper chain is read on its own, outermost first:
 * the emulator of an Atari environment is cloned with its random generator;
 * of any other layer the attributes are read one by one (:mod:`rlcore.runtime.env_tree`).
 
-State outside the attributes (module globals, closures) is not seen; ``rlcore env`` tests the round
-trip of an environment.
+State outside the attributes (module globals, closures) is not seen.
 """
 
 from __future__ import annotations
