@@ -32,6 +32,7 @@ class Checkpoint:
         path: Its folder.
         metrics: The figures given to ``save``.
         documents: Contents of further JSON files, by stem.
+        config_hash: Hash of the experiment it belongs to.
         skipped: Why newer (or better) checkpoints were passed over.
     """
 
@@ -41,6 +42,7 @@ class Checkpoint:
     path: Path
     metrics: dict[str, float] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
+    config_hash: str = ""
     skipped: list[str] = field(default_factory=list)
 
 
@@ -70,7 +72,15 @@ def read_checkpoint(
     state = documents.pop(STATE, None)
     if not isinstance(state, dict):
         raise CheckpointError(f"{folder.name}: {STATE}.json is not in it, or holds no object")
-    return Checkpoint(manifest.step, tensors, state, folder, manifest.metrics, documents)
+    return Checkpoint(
+        manifest.step,
+        tensors,
+        state,
+        folder,
+        metrics=manifest.metrics,
+        documents=documents,
+        config_hash=manifest.config_hash,
+    )
 
 
 def _read_files(

@@ -193,7 +193,8 @@ def test_only_the_wanted_files_are_read(tmp_path: Path) -> None:
 
 def test_without_a_hash_checkpoints_of_any_experiment_load(tmp_path: Path) -> None:
     put(store(tmp_path), 1)
-    assert store(tmp_path, config_hash=None).load().step == 1
+    loaded = store(tmp_path, config_hash=None).load()
+    assert (loaded.step, loaded.config_hash) == (1, "abc")
 
 
 def test_other_processes_may_add_files_before_the_commit(tmp_path: Path) -> None:
