@@ -54,7 +54,7 @@ NETWORKS = [(None, True), (None, False), (6, True), (6, False)]
 
 @pytest.mark.parametrize(("lstm", "shared"), NETWORKS)
 def test_learner_repeats_what_the_actor_did_over_chunks(lstm: int | None, shared: bool) -> None:
-    """Unrolls from the stored initial state give the actor's own log-probabilities (and states)."""
+    """Unrolls from the stored initial state give the actor's log-probabilities and one value."""
     network = perturb(make(lstm, shared))
     steps, chunk, envs = 12, 4, 5
     obs = torch.randn(steps + 1, envs, 4, dtype=F64)
@@ -72,9 +72,11 @@ def test_learner_repeats_what_the_actor_did_over_chunks(lstm: int | None, shared
         state = tuple(part.clone() for part in state)
         actions.append(action)
         log_mu.append(log_prob)
+    _, values, _ = network(obs, first, network.initial_state(envs))
     for k, initial in enumerate(stored):
         rows = slice(k * chunk, (k + 1) * chunk + 1)
-        outputs, _, _ = network(obs[rows], first[rows], initial)
+        outputs, chunk_values, _ = network(obs[rows], first[rows], initial)
+        torch.testing.assert_close(chunk_values, values[rows], rtol=0, atol=1e-12)
         log_pi, _ = network.head.log_prob_and_entropy(
             outputs[:-1], torch.stack(actions[k * chunk : (k + 1) * chunk])
         )

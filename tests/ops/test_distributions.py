@@ -96,6 +96,20 @@ def test_impossible_actions_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> 
         assert log_prob.isfinite().all()
 
 
+def test_rounding_of_the_sum_draws_no_impossible_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 probabilities may add up to no more than the largest uniform number."""
+    largest = 1.0 - 2.0**-24
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([largest]))
+    short = 0
+    for actions in range(2, 200):
+        logits = torch.zeros(1, actions + 1)
+        logits[0, -1] = -math.inf
+        short += float(logits.softmax(-1).cumsum(-1)[0, -1]) <= largest
+        action, _ = categorical.sample(logits, torch.Generator())
+        assert int(action) == actions - 1
+    assert short
+
+
 def test_modes() -> None:
     action, log_prob = categorical.mode(torch.tensor([[0.0, 2.0, 1.0]], dtype=torch.float64))
     assert action.tolist() == [1]

@@ -52,9 +52,9 @@ def test_rows_before_padding_bootstrap() -> None:
 
 
 def test_importance_metrics_by_hand() -> None:
-    ratio = torch.tensor([[1.0, 99.0], [2.0, 0.5]], dtype=torch.float64)
+    ratio = torch.tensor([[1.0, 99.0], [2.0, 0.25]], dtype=torch.float64)
     metrics = importance_metrics(ratio.log(), VALID, count_valid(VALID), clip=1.5)
-    r = [1.0, 2.0, 0.5]
+    r = [1.0, 2.0, 0.25]
     wanted = {
         "policy/kl": sum(x - 1 - math.log(x) for x in r) / 3,
         "is/ratio_mean": sum(r) / 3,
