@@ -92,6 +92,12 @@ class Encoder:
     def _compound(self, value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, np.ndarray):
             self._refuse_overlap(value, path)
+            if (
+                value.dtype.kind in "SU"
+            ):  # letters of a map, say; files of tensors hold numbers only
+                data = np.frombuffer(value.tobytes(), np.uint8)
+                shape = list(value.shape)
+                return {"text": self._array(data, path), "dtype": value.dtype.str, "shape": shape}
             fortran = value.flags.f_contiguous and not value.flags.c_contiguous
             return {"array": self._array(value, path), "fortran": fortran}
         if isinstance(value, np.random.Generator | np.random.RandomState):
@@ -143,7 +149,7 @@ class Encoder:
         return {"bits": name, "state": self.encode(bits.state, path)}
 
     def _array(self, value: Array, path: str) -> str:
-        if value.dtype.hasobject or value.dtype.names:
+        if value.dtype.kind not in "biuf" or value.itemsize > 8 or not value.dtype.isnative:
             raise EnvStateUnavailable(f"{self.who}: {path} is an array of {value.dtype}")
         key = path if path not in self.arrays else f"{path}~{len(self.arrays)}"
         self.arrays[key] = np.array(value, order="C")
@@ -203,6 +209,9 @@ class Decoder:
     def _compound(self, node: dict[str, Any], live: Any) -> Any:
         if "array" in node:
             return np.array(self.arrays[node["array"]], order="F" if node["fortran"] else "C")
+        if "text" in node:
+            letters = np.frombuffer(self.arrays[node["text"]].tobytes(), node["dtype"])
+            return letters.reshape(node["shape"]).copy()
         if "rng" in node:
             return self._generator(node["rng"], live)
         if "object" in node or "space" in node:

@@ -135,7 +135,7 @@ def test_every_kind_of_data_survives():
         a=float("nan"), b=float("-inf"), c=np.float32(0.1), d=(1, [2.5, None], {"k": {3: True}}),
         e=deque([np.zeros(2)], maxlen=3), f=rng, g=[rng], h=shared, i={"x": shared}, j=b"\0\xff",
         k=np.asfortranarray(np.arange(6).reshape(2, 3)), m={3, 1}, n=0.1 + 0.2,
-        o=np.random.RandomState(3), p=2**100,
+        o=np.random.RandomState(3), p=2**100, q=np.array([["ab", "c"]]),
     )  # fmt: skip
     env.o.normal()
     state = round_trip(capture(env, "holder"))
@@ -147,6 +147,7 @@ def test_every_kind_of_data_survives():
     assert new.c == np.float32(0.1)
     assert type(new.c) is np.float32
     assert new.e.maxlen == 3
+    assert new.q.tolist() == [["ab", "c"]]
     assert new.k.flags.f_contiguous
     assert new.f is new.g[0], "a generator held twice stays one generator"
     assert new.h is new.i["x"], "an array held twice stays one array"
@@ -160,12 +161,33 @@ def test_every_kind_of_data_survives():
         ((i for i in range(3)), "generator"),
         (memoryview(b"x"), "memoryview"),
         (np.array([object()]), "object"),
+        (np.zeros(2, "datetime64[s]"), "datetime64"),
     ],
 )
 def test_what_is_not_data_is_refused_by_name(member, words):
     with pytest.raises(EnvStateUnavailable, match=words) as error:
         capture(Holder(thing=member), "holder")
     assert "thing" in str(error.value)
+
+
+def test_arrays_fit_a_checkpoint(tmp_path):
+    import torch
+
+    from rlcore.data.tensor_file import load_tensors, save_tensors
+
+    random = np.random.Generator(np.random.MT19937(4))
+    env = Holder(a=random, b=np.random.RandomState(5), c=np.float64(2.0), d=np.array([True]))
+    state = capture(env, "holder")
+    tensors = {name: torch.from_numpy(array) for name, array in state["arrays"].items()}
+    save_tensors(tmp_path / "state.safetensors", tensors)
+    loaded = load_tensors(tmp_path / "state.safetensors")
+    want = random.random(3), env.b.random_sample(3)
+    arrays = {name: tensor.numpy() for name, tensor in loaded.items()}
+    new = Holder()
+    restore(new, {"json": json.loads(json.dumps(state["json"])), "arrays": arrays}, "holder")
+    np.testing.assert_array_equal(new.a.random(3), want[0])
+    np.testing.assert_array_equal(new.b.random_sample(3), want[1])
+    assert (new.c, new.d.tolist()) == (2.0, [True])
 
 
 def test_arrays_that_overlap_are_refused():
