@@ -76,7 +76,7 @@ class AtariTorso(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return features ``[N, D]``."""
-        x = torch.relu_(_first_conv(self.conv1, obs))
+        x = torch.relu_(_first_conv(self.conv1, obs, channels_last=torch.is_grad_enabled()))
         x = torch.relu_(self.conv2(x))
         out: Tensor = self.dense(x)
         return out
@@ -106,7 +106,8 @@ class _Section(nn.Module):
         self.block2 = _Residual(channels, init)
 
     def forward(self, obs: Tensor) -> Tensor:
-        x = F.max_pool2d(_first_conv(self.conv, obs), 3, stride=2, padding=1)
+        x = _first_conv(self.conv, obs, channels_last=True)
+        x = F.max_pool2d(x, 3, stride=2, padding=1)
         out: Tensor = self.block2(self.block1(x))
         return out
 
@@ -163,13 +164,18 @@ def _as_input(obs: Tensor, module: nn.Module) -> Tensor:
     return obs.to(torch.float32)
 
 
-def _first_conv(conv: nn.Conv2d, obs: Tensor) -> Tensor:
-    """Apply ``conv`` to stored images; uint8 is scaled through the weights, not pixel by pixel."""
-    if obs.dtype != torch.uint8:
-        out: Tensor = conv(obs.to(conv.weight.dtype))
-        return out
-    pixels = obs.to(conv.weight.dtype)
-    return F.conv2d(pixels, conv.weight * _UINT8_SCALE, conv.bias, conv.stride, conv.padding)
+def _first_conv(conv: nn.Conv2d, obs: Tensor, *, channels_last: bool) -> Tensor:
+    """Apply ``conv`` to stored images; uint8 is scaled through the weights, not pixel by pixel.
+
+    Channels last in memory (on the CPU) is a matter of speed alone. It halves the cost of the
+    backward pass; forwards, 3x3 convolutions gain and 8x8 convolutions with stride 4 lose.
+    """
+    if channels_last and obs.device.type == "cpu":
+        pixels = obs.to(conv.weight.dtype, memory_format=torch.channels_last)
+    else:
+        pixels = obs.to(conv.weight.dtype)
+    weight = conv.weight * _UINT8_SCALE if obs.dtype == torch.uint8 else conv.weight
+    return F.conv2d(pixels, weight, conv.bias, conv.stride, conv.padding)
 
 
 def _conv_size(size: int, kernel: int, stride: int) -> int:

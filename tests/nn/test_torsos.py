@@ -101,3 +101,13 @@ def test_default_sizes() -> None:
     assert NetworkConfig(hidden=[8]).sizes == (8,)
     assert NetworkConfig(lstm=7).core_sizes == (7, 7)
     assert NetworkConfig(lstm=7, shared_trunk=False).core_sizes == (7,) * 4
+
+
+@pytest.mark.parametrize("type_", ["atari", "impala"])
+def test_acting_and_training_layouts_give_the_same_features(type_: str) -> None:
+    torch.manual_seed(0)
+    torso = build_torso(NetworkConfig(type=type_), IMAGE).double()
+    obs = torch.randint(256, (2, *IMAGE), dtype=torch.uint8)
+    with torch.no_grad():
+        acting = torso(obs)
+    torch.testing.assert_close(torso(obs), acting, rtol=1e-10, atol=1e-10)
