@@ -18,6 +18,11 @@ SHORTHANDS = {("track", "wandb"): "mode"}
 """Mappings that may be written as one string: the value of the named key."""
 
 
+def duration_wanted(path: Path) -> bool:
+    """Return whether a setting is a time: one of the table, or a name that ends in ``_s``."""
+    return path in DURATIONS or (bool(path) and str(path[-1]).endswith("_s"))
+
+
 def yaml_name(field: dataclasses.Field[Any]) -> str:
     """Return how a dataclass field is written in files."""
     return field.name.rstrip("_")
@@ -129,9 +134,7 @@ class Binder:
             hint = f"; did you mean '{elsewhere[0]}'?" if elsewhere and not close else close
         self.problem((*path, key), f"unknown key{hint}", see)
 
-    def _refused(
-        self, message: str, fields: dict[str, Any], path: Path, see: str | None
-    ) -> None:
+    def _refused(self, message: str, fields: dict[str, Any], path: Path, see: str | None) -> None:
         """Note what a dataclass refused, at the field its message begins with."""
         first, _, rest = message.partition(" ")
         if first in fields:
@@ -147,7 +150,7 @@ def _required(field: Any) -> bool:
 def _numbers(annotation: Any, value: Any, path: Path) -> Any:
     """Read ``8h`` where a duration is wanted and ``4e7`` or ``40M`` where a count is."""
     if isinstance(value, str):
-        if path in DURATIONS:
+        if duration_wanted(path):
             seconds = duration(value)
             return value if seconds is None else seconds
         if annotation in (int, int | None):

@@ -23,9 +23,7 @@ def cross_check(config: ExperimentConfig, binder: Binder) -> None:
 def _stop(config: ExperimentConfig, binder: Binder) -> None:
     stop = config.stop
     if all(v is None for v in (stop.env_steps, stop.updates, stop.wall_time, stop.return_)):
-        binder.problem(
-            ("stop",), "needs a limit: env_steps, updates, wall_time or return", "stop"
-        )
+        binder.problem(("stop",), "needs a limit: env_steps, updates, wall_time or return", "stop")
 
 
 def _streams(config: ExperimentConfig, binder: Binder) -> None:
@@ -96,7 +94,8 @@ def _schedule(config: ExperimentConfig, binder: Binder) -> None:
         )
     if runtime.schedule == "hogwild" and config.learner.device == "cuda":
         binder.problem(
-            ("learner", "device"), "'cuda' does not go with runtime.schedule 'hogwild': use 'cpu'",
+            ("learner", "device"),
+            "'cuda' does not go with runtime.schedule 'hogwild': use 'cpu'",
             "learner",
         )
 

@@ -16,7 +16,6 @@ from experiments.schema import ExperimentConfig
 from rlcore.errors import ConfigError
 
 
-
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting or section.
@@ -64,7 +63,9 @@ def settings(cls: type[Any] = ExperimentConfig, prefix: tuple[str, ...] = ()) ->
         path = (*prefix, yaml_name(field))
         annotation = hints(cls)[field.name]
         found.append(
-            Setting(".".join(path), _type(annotation, path), _default(field), docs.get(field.name, ""))
+            Setting(
+                ".".join(path), _type(annotation, path), _default(field), docs.get(field.name, "")
+            )
         )
         if path in PLACES:
             for name in components(PLACES[path]):
@@ -92,11 +93,22 @@ def explain(key: str) -> str:
         lines.append(f"default: {setting.default}")
     lines += ["", setting.doc] if setting.doc else []
     depth = key.count(".") + 1
-    inside = [s for s in every.values() if s.path.startswith(key + ".") and s.path.count(".") == depth]
+    inside = [
+        s for s in every.values() if s.path.startswith(key + ".") and s.path.count(".") == depth
+    ]
     if inside:
         width = max(len(s.path) for s in inside)
         lines += [""] + [f"  {s.path:{width}}  {s.default:>12}  {s.doc}".rstrip() for s in inside]
     return "\n".join(lines)
+
+
+def overview() -> str:
+    """Return the sections of an experiment file, each with a line that says what it is."""
+    docs = attribute_docs(ExperimentConfig)
+    names = [yaml_name(field) for field in dataclasses.fields(ExperimentConfig)]
+    width = max(map(len, names))
+    lines = [f"{name:<{width}}  {docs.get(name, '')}".rstrip() for name in names]
+    return "\n".join([*lines, "", "More: rlcore explain KEY, for example agent.impala"])
 
 
 @functools.cache

@@ -60,7 +60,13 @@ def _apply(tree: Tree, source: Source) -> None:
     value, inside = read_value(found["value"], source, column, path)
     _put(holder, path[-1], value)
     tree.forget(path)
-    tree.places.update({path[: end + 1]: places[end] for end in range(len(path)) if end + 1 == len(path) or path[: end + 1] not in tree.places})
+    tree.places.update(
+        {
+            path[: end + 1]: places[end]
+            for end in range(len(path))
+            if end + 1 == len(path) or path[: end + 1] not in tree.places
+        }
+    )
     tree.places.update(inside)
 
 

@@ -98,9 +98,7 @@ def default_streams(num_envs: int, actors: int) -> int:
         ConfigError: There are fewer environments than actors.
     """
     if not 1 <= actors <= num_envs:
-        raise ConfigError(
-            f"runtime.actors must be in [1, env.num_envs = {num_envs}], got {actors}"
-        )
+        raise ConfigError(f"runtime.actors must be in [1, env.num_envs = {num_envs}], got {actors}")
     divisors = [n for n in range(1, num_envs + 1) if num_envs % n == 0]
     usual = max(n for n in divisors if n <= _STREAMS_WANTED)
     return usual if usual >= actors else min(n for n in divisors if n >= actors)

@@ -1,0 +1,96 @@
+"""The command line ``rlcore``: commands, exit codes, and what is printed when something is wrong.
+
+Exit codes: 0 done; 1 training failed; 2 wrong settings or usage; 3 an optional package is missing;
+4 no usable checkpoint; 130 interrupted. Everything heavy is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from experiments import cli_info, cli_runs, cli_train
+from experiments.cli_guard import check_agents_package
+from rlcore.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingDependencyError,
+    RlcoreError,
+    RunFolderError,
+)
+
+FAILED, USAGE, MISSING, CHECKPOINT, INTERRUPTED = 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    name="rlcore",
+    help="Train, evaluate and compare reinforcement-learning agents from YAML files.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong settings or usage, 3 missing package, "
+    "4 no usable checkpoint, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _module in (cli_train, cli_runs, cli_info):
+    _module.add_commands(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; a bug in rlcore raises.
+
+    Args:
+        arguments: Words after ``rlcore``; those of this process by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        check_agents_package()
+        return _invoke(words)
+    except RlcoreError as error:
+        code = exit_code(error)
+        typer.echo(str(error) if _speaks_for_itself(error) else f"error: {error}", err=True)
+        return code
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader went away, for example `rlcore ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _invoke(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(words, prog_name="rlcore", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # Usage errors of the parser, whichever library typer takes them from.
+        if not (hasattr(error, "show") and hasattr(error, "exit_code")):
+            raise
+        error.show()
+        return int(error.exit_code)
+    return result if isinstance(result, int) else 0
+
+
+def exit_code(error: RlcoreError) -> int:
+    """Return the exit code of an error; 0 for a run that was asked to end by SIGTERM."""
+    name = getattr(error, "signal", None)
+    if name is not None:
+        return 0 if name == "SIGTERM" else INTERRUPTED
+    if isinstance(error, MissingDependencyError):
+        return MISSING
+    if isinstance(error, CheckpointError):
+        return CHECKPOINT
+    return USAGE if isinstance(error, ConfigError | RunFolderError) else FAILED
+
+
+def _speaks_for_itself(error: RlcoreError) -> bool:
+    return hasattr(error, "problems") or hasattr(error, "signal")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
