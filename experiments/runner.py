@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from experiments.evaluator import Evaluator
 from experiments.run_folder import RunFolder
 from experiments.runs import Run, resolve_run
 from experiments.schema import ExperimentConfig
@@ -158,7 +159,7 @@ class Session:
         self.tracker = self._open_tracker(console, wandb)
         self._signal: str | None = None
         self._last_status = 0.0
-        self._last_eval_step = 0
+        self.evaluator = Evaluator(folder.path, self.config.eval)
         self._step = 0
 
     def _open_tracker(self, console: str | None, wandb: str | None) -> Tracker:
@@ -205,6 +206,7 @@ class Session:
                     self._loop(placement)
                 finally:
                     placement.close()
+                    self.evaluator.close()
                 self._finish(placement, parts)
         except RlcoreError as error:
             state = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -255,6 +257,7 @@ class Session:
                 stopping = True
                 self.tracker.event("state", state="stopping", waiting_for="the last checkpoint")
                 placement.request_stop()
+            self._take_evaluation()
             now = time.monotonic()
             if now - self._last_status >= STATUS_EVERY_S:
                 self._status("running")
@@ -272,6 +275,8 @@ class Session:
         if kind == "checkpoint":
             record = {"step/env": message["step"], "checkpoint/seconds": message["seconds"]}
             self.tracker.log(record | {"checkpoint/bytes": message["bytes"]})
+            if not message["final"]:
+                self.evaluator.offer(message["step"])
         elif kind == "checkpoint_failed":
             self.tracker.event("warning", message=f"checkpoint not written: {message['message']}")
             if message["final"]:
@@ -298,6 +303,16 @@ class Session:
             deterministic=self.config.eval.deterministic,
             num_envs=self.config.eval.num_envs,
         )
+        self._log_evaluation(result)
+
+    def _take_evaluation(self) -> None:
+        result, error = self.evaluator.take()
+        if error:
+            self.tracker.event("warning", message=f"evaluation failed: {error}")
+        if result is not None:
+            self._log_evaluation(result)
+
+    def _log_evaluation(self, result: dict[str, Any]) -> None:
         record = {k: v for k, v in result.items() if k.startswith(("eval/", "step/"))}
         self.tracker.log(record)
         self.tracker.event("eval", file=result["file"], **{
