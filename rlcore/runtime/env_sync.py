@@ -22,6 +22,9 @@ class SyncStream:
         env_id: Gymnasium id, for messages.
         label: Owner of the stream, for messages.
         check: Check spaces, dtypes and seeding.
+
+    Attributes:
+        envs: The environments.
     """
 
     autoreset: Autoreset = "same_step"
@@ -33,7 +36,7 @@ class SyncStream:
             raise EnvContractError(f"{env_id}: no environment in the list, wanted at least one")
         self._boundary = Boundary(env_id, label, check=check)
         who, first = self._boundary.who, envs[0]
-        self._envs = envs
+        self.envs = envs
         self._steps = [env.step for env in envs]
         self.num_envs = len(envs)
         self._codec = obs_codec(first.observation_space, check=check, who=who)
@@ -68,7 +71,7 @@ class SyncStream:
         first_out[:] = True
 
     def _reset_one(self, index: int, seed: int | None = None) -> Any:
-        env = self._envs[index]
+        env = self.envs[index]
         result = env.reset() if seed is None else env.reset(seed=seed)
         if not isinstance(result, tuple) or len(result) != 2:
             self._boundary.broken(
@@ -154,7 +157,7 @@ class SyncStream:
             boundary.bad(error)
         boundary.finite_obs(out)
         if boundary.due():
-            space = self._envs[0].observation_space
+            space = self.envs[0].observation_space
             for index, obs in enumerate(self._obs):
                 boundary.in_space(space, obs, index)
 
@@ -164,7 +167,7 @@ class SyncStream:
 
         arrays: dict[str, Array] = {}
         states = []
-        for index, env in enumerate(self._envs):
+        for index, env in enumerate(self.envs):
             state = capture(env, self._boundary.place(index))
             states.append(state["json"])
             arrays |= {f"env{index}/{name}": array for name, array in state["arrays"].items()}
@@ -179,7 +182,7 @@ class SyncStream:
         from rlcore.runtime.env_state import restore
 
         arrays = state["arrays"]
-        for index, (env, values) in enumerate(zip(self._envs, state["json"]["envs"], strict=True)):
+        for index, (env, values) in enumerate(zip(self.envs, state["json"]["envs"], strict=True)):
             prefix = f"env{index}/"
             own = {
                 name[len(prefix) :]: array
@@ -196,5 +199,5 @@ class SyncStream:
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self._envs:
+        for env in self.envs:
             env.close()
