@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from typing import Any
 
 from experiments.errors import Problem, nearest
+from experiments.leaves import BadValue, read_leaf, shown
 from experiments.registry import PLACES, find, type_name
-from experiments.scalars import count, duration
-from experiments.sources import Path, Tree
+from experiments.sources import Path, Place, Source, Tree, dotted, spelled_out
 from rlcore.errors import ConfigError
 
-DURATIONS = {("stop", "wall_time"), ("checkpoint", "every"), ("track", "every")}
-SHORTHANDS = {("track", "wandb"): "mode"}
-"""Mappings that may be written as one string: the value of the named key."""
+_ELSEWHERE = {
+    "algo": "agent",
+    "algorithm": "agent",
+    "optim": "learner.optimizer",
+    "optimizer": "learner.optimizer",
+    "model": "agent.network",
+    "policy": "agent.network",
+    "discount": "agent.gamma",
+    "rollout": "agent.unroll",
+    "n_steps": "agent.unroll",
+    "batch_size": "runtime.batch",
+    "learning_rate": "learner.optimizer.lr",
+    "total_timesteps": "stop.env_steps",
+    "num_workers": "runtime.actors",
+    "workers": "runtime.actors",
+    "n_envs": "env.num_envs",
+    "wandb": "track.wandb",
+}
+"""Names that other programs use, and ours."""
 
-
-def duration_wanted(path: Path) -> bool:
-    """Return whether a setting is a time: one of the table, or a name that ends in ``_s``."""
-    return path in DURATIONS or (bool(path) and str(path[-1]).endswith("_s"))
+_SECRET = re.compile(r"api_?key|access_?key|token|secret|passw", re.IGNORECASE)
+_KEY_VALUE = re.compile(r"(?:[0-9a-f]{40}|wandb_v\d+_\w{20,})\Z")
+SECRET_MESSAGE = "secrets do not belong into experiment files: set WANDB_API_KEY instead"  # noqa: S105
 
 
 def yaml_name(field: dataclasses.Field[Any]) -> str:
@@ -34,151 +50,157 @@ def hints(cls: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-@functools.cache
-def _adapter(annotation: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(annotation)
-
-
 class Binder:
     """Makes dataclasses from one tree of settings.
 
+    A setting with a problem takes its default, so that everything else can be checked as well.
+
+    Args:
+        tree: The settings.
+
     Attributes:
         problems: What was wrong, in the order found.
+        sections: What the root holds, by field name, as far as it could be made.
     """
 
-    def __init__(self, tree: Tree, known: dict[str, list[str]] | None = None) -> None:
+    def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.problems: list[Problem] = []
-        self._known = known or {}
+        self.sections: dict[str, Any] = {}
 
     def problem(self, path: Path, message: str, see: str | None = None) -> None:
         """Note a problem at ``path``."""
         self.problems.append(Problem(path, message, self.tree.place(path), see))
 
-    def component(self, kind: str, data: Any, path: Path) -> Any:
+    def troubled(self, path: Path) -> bool:
+        """Return whether ``path``, something in it or something around it has a problem."""
+        return any(_related(problem.path, path) for problem in self.problems)
+
+    def component(self, kind: str, data: Any, path: Path, default: str | None) -> Any:
         """Return the component at ``path``: its ``type`` picks the dataclass."""
-        if isinstance(data, str):
-            data = {"type": data}
+        data = spelled_out(path, data)
+        see = dotted(path)
         if not isinstance(data, dict):
-            return self.problem(path, f"must be a name or a mapping with 'type', got {data!r:.60}")
+            return self.problem(path, f"must be a name or a mapping, got {shown(data)}", see)
         settings = dict(data)
-        name = settings.pop("type", None)
+        name = settings.pop("type", default)
+        place = (*path, "type") if "type" in data and (*path, "type") in self.tree.places else path
+        if name is None:
+            return self.problem(path, "needs a 'type'", see)
         if not isinstance(name, str):
-            return self.problem(path, "needs a 'type'", kind)
+            return self.problem(place, f"must be a name, got {shown(name)}", see)
         try:
             cls = find(kind, name)
         except ConfigError as error:
-            place = (*path, "type") if isinstance(data, dict) and "type" in data else path
-            return self.problem(place, str(error))
-        except ImportError as error:
-            return self.problem(path, f"cannot be imported: {error}")
-        return self.bind(cls, settings, path, see=".".join([*map(str, path), name]))
+            return self.problem(place, str(error), see)
+        return self.bind(cls, settings, path, see=f"{see}.{name}")
 
     def bind(self, cls: type[Any], data: Any, path: Path, see: str | None = None) -> Any:
-        """Return an instance of ``cls`` from the mapping ``data``, or ``None`` with problems."""
-        if isinstance(data, str) and path in SHORTHANDS:
-            data = {SHORTHANDS[path]: data}
-        if data is None:
-            data = {}
+        """Return an instance of ``cls`` from the mapping ``data``.
+
+        Problems are noted; ``None`` where a setting without default has one.
+        """
+        see = see or dotted(path) or None
+        data = {} if data is None else spelled_out(path, data)
         if not isinstance(data, dict):
-            return self.problem(path, f"must be a mapping, got {data!r:.60}")
-        see = see or (".".join(map(str, path)) or None)
-        before = len(self.problems)
+            return self.problem(path, f"must be a mapping, got {shown(data)}", see)
         fields = {yaml_name(f): f for f in dataclasses.fields(cls) if f.init}
+        values: dict[str, Any] = {}
         for key in data:
             if key not in fields:
                 self._unknown(key, fields, path, see)
-        values = {}
         for name, field in fields.items():
+            below = (*path, name)
             if name in data:
-                values[field.name] = self._value(cls, field, data[name], (*path, name), see)
+                before = len(self.problems)
+                value = self._value(cls, field, data[name], below, see)
+                if value is not None or len(self.problems) == before:
+                    values[field.name] = value
             elif _required(field):
-                self.problem((*path, name), "is required", see)
-        if len(self.problems) > before:
-            return None
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            return self._refused(str(error), fields, path, see)
+                self.problem(below, "is required", see)
+        if not path:
+            self.sections = values
+        return self._make(cls, values, fields, path, see)
+
+    def _make(
+        self, cls: type[Any], values: dict[str, Any], fields: dict[str, Any], path: Path,
+        see: str | None,
+    ) -> Any:  # fmt: skip
+        """Construct ``cls``; each value it refuses is noted and replaced by the default."""
+        for _ in range(len(fields) + 1):
+            try:
+                missing = any(_required(f) and f.name not in values for f in fields.values())
+                return None if missing else cls(**values)
+            except ConfigError as error:
+                name, _, rest = str(error).partition(" ")
+                known = name in fields
+                message = rest if known else str(error)
+                self.problem((*path, name) if known else path, message, see)
+                if not known or values.pop(fields[name].name, None) is None:
+                    return None
+        return None
 
     def _value(self, cls: type[Any], field: Any, value: Any, path: Path, see: str | None) -> Any:
         if path in PLACES:
-            return self.component(PLACES[path], value, path)
+            return self.component(PLACES[path], value, path, _default_type(field, path))
         annotation = hints(cls)[field.name]
         if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
             return self.bind(annotation, value, path, None if len(path) == 1 else see)
-        value = _numbers(annotation, value, path)
-        if annotation is bool and not isinstance(value, bool):
-            return self.problem(path, f"must be true or false, got {value!r:.60}", see)
-        return self._checked(annotation, value, path, see)
-
-    def _checked(self, annotation: Any, value: Any, path: Path, see: str | None) -> Any:
-        from pydantic import ValidationError
-
+        if isinstance(value, str) and path[:2] == ("track", "wandb") and _KEY_VALUE.match(value):
+            return self._secret(path, see)
+        if isinstance(value, list):
+            value = [spelled_out((*path, i), item) for i, item in enumerate(value)]
         try:
-            return _adapter(annotation).validate_python(value)
-        except ValidationError as error:
-            for detail in error.errors()[:1]:
-                inner = tuple(p for p in detail["loc"] if isinstance(p, int))
-                self.problem((*path, *inner), _words(annotation, detail, value), see)
-            return None
+            return read_leaf(annotation, value, path)
+        except BadValue as error:
+            return self.problem((*path, *error.inside), error.message, see)
 
     def _unknown(self, key: Any, fields: dict[str, Any], path: Path, see: str | None) -> None:
-        if key == "type":
+        name = str(key)
+        if _SECRET.search(name):
+            return self._secret((*path, key), see)
+        if name == "type":
             hint = "; this section has no types"
         else:
-            close = nearest(str(key), fields)
-            elsewhere = self._known.get(str(key), [])
-            hint = f"; did you mean '{elsewhere[0]}'?" if elsewhere and not close else close
-        self.problem((*path, key), f"unknown key{hint}", see)
+            hint = nearest(name, fields)
+            if not hint or name in _ELSEWHERE:
+                hint = self._elsewhere(name, path) or hint
+        return self.problem((*path, key), f"unknown key{hint}", see)
 
-    def _refused(self, message: str, fields: dict[str, Any], path: Path, see: str | None) -> None:
-        """Note what a dataclass refused, at the field its message begins with."""
-        first, _, rest = message.partition(" ")
-        if first in fields:
-            self.problem((*path, first), rest, see)
-        else:
-            self.problem(path, message, see)
+    def _elsewhere(self, name: str, path: Path) -> str:
+        """Return a hint to the setting of that name in another section."""
+        from experiments.explain import known_settings
+
+        chosen = self.tree.data.get("agent")
+        agent = chosen.get("type") if isinstance(chosen, dict) else chosen
+        keys = known_settings(agent if isinstance(agent, str) else None).get(name, [])
+        own = dotted(path)
+        keys = [key for key in keys if key.rpartition(".")[0] != own]
+        found = _ELSEWHERE.get(name) or (keys[0] if keys else None)
+        return f"; did you mean '{found}'?" if found else ""
+
+    def _secret(self, path: Path, see: str | None) -> None:
+        """Note a secret without showing it."""
+        place = self.tree.place(path)
+        if place is not None:
+            source = place.source
+            label = source.label.partition("=")[0] if source.kind == "override" else source.label
+            hidden = Source(label, (), source.kind, source.number)
+            place = Place(hidden, place.line, place.column, place.length)
+        self.problems.append(Problem(path, SECRET_MESSAGE, place, see))
+
+
+def _related(a: Path, b: Path) -> bool:
+    depth = min(len(a), len(b))
+    return a[:depth] == b[:depth]
 
 
 def _required(field: Any) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _numbers(annotation: Any, value: Any, path: Path) -> Any:
-    """Read ``8h`` where a duration is wanted and ``4e7`` or ``40M`` where a count is."""
-    if isinstance(value, str):
-        if duration_wanted(path):
-            seconds = duration(value)
-            return value if seconds is None else seconds
-        if annotation in (int, int | None):
-            number = count(value)
-            return value if number is None else number
-    return value
-
-
-def _words(annotation: Any, detail: Any, value: Any) -> str:
-    """Return a validation error in one short sentence."""
-    shown = f"{detail.get('input', value)!r:.60}"
-    kind = detail["type"]
-    if kind == "literal_error":
-        return f"must be one of {detail['ctx']['expected']}, got {shown}"
-    wants = {
-        "int_parsing": "a whole number",
-        "int_type": "a whole number",
-        "int_from_float": "a whole number",
-        "float_parsing": "a number",
-        "float_type": "a number",
-        "finite_number": "a finite number",
-        "string_type": "text",
-        "dict_type": "a mapping",
-        "tuple_type": "a list",
-        "list_type": "a list",
-    }
-    want = wants.get(kind)
-    return f"must be {want}, got {shown}" if want else f"{detail['msg']}, got {shown}"
+def _default_type(field: Any, path: Path) -> str | None:
+    return None if _required(field) else type_name(PLACES[path], field.default_factory())
 
 
 def plain(value: Any, path: Path = ()) -> Any:

@@ -142,7 +142,7 @@ def build_parts(config: dict[str, Any]) -> ExperimentParts:
         tree, streams, probe = config["experiment"], config["streams"], config["probe"]
     except KeyError as error:
         raise ConfigError(f"the plan of the run lacks {error}") from None
-    return ExperimentParts(load_config(tree).config, streams, Probe.from_json(probe))
+    return ExperimentParts(load_config(tree, look_up=False).config, streams, Probe.from_json(probe))
 
 
 def plan_config(tree: dict[str, Any], streams: int, probe: Probe) -> dict[str, Any]:

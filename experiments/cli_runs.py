@@ -1,4 +1,4 @@
-"""Commands on runs: ``eval``, ``play``, ``plot``, ``report``, ``ls``, ``show``, ``diff``, ``rm``."""
+"""Commands on runs: ``eval play plot report ls show diff rm``."""
 
 from __future__ import annotations
 

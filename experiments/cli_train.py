@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +28,7 @@ Arguments = Annotated[
 ]
 
 
-class Progress(str, Enum):
+class Progress(StrEnum):
     """How progress is shown."""
 
     auto = "auto"
@@ -36,7 +36,7 @@ class Progress(str, Enum):
     none = "none"
 
 
-class Tracking(str, Enum):
+class Tracking(StrEnum):
     """Where Weights & Biases logs to."""
 
     auto = "auto"

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 
 from experiments.binding import Binder
 from experiments.registry import type_name
 from experiments.schema import ExperimentConfig
+from experiments.sources import Path
 from rlcore.errors import ConfigError
 from rlcore.runtime.config import default_streams
 from rlcore.runtime.schedule import asynchronous
 
-Check = Callable[[ExperimentConfig, Binder], None]
+Sections = SimpleNamespace
+"""The sections of an experiment by name; ``None`` for one that could not be made."""
 
 
-def cross_check(config: ExperimentConfig, binder: Binder) -> None:
-    """Add a problem to ``binder`` for every clash."""
-    for check in (_stop, _streams, _schedule, _anneal, _environment):
-        check(config, binder)
+def cross_check(binder: Binder) -> None:
+    """Add a problem to ``binder`` for every clash of settings that are well by themselves."""
+    sections = _sections(binder)
+    for check, needed in _CHECKS:
+        there = all(getattr(sections, str(path[0])) is not None for path in needed)
+        if there and not any(binder.troubled(path) for path in needed):
+            check(sections, binder)
 
 
-def _stop(config: ExperimentConfig, binder: Binder) -> None:
+def _sections(binder: Binder) -> Sections:
+    found = {}
+    for field in dataclasses.fields(ExperimentConfig):
+        made = field.default_factory is not dataclasses.MISSING
+        found[field.name] = field.default_factory() if made else None  # type: ignore[misc]
+    return SimpleNamespace(**found | binder.sections)
+
+
+def _stop(config: Sections, binder: Binder) -> None:
     stop = config.stop
     if all(v is None for v in (stop.env_steps, stop.updates, stop.wall_time, stop.return_)):
         binder.problem(("stop",), "needs a limit: env_steps, updates, wall_time or return", "stop")
 
 
-def _streams(config: ExperimentConfig, binder: Binder) -> None:
+def _actors(config: Sections, binder: Binder) -> None:
     runtime, count = config.runtime, config.env.num_envs
     if count < runtime.actors:
         binder.problem(
@@ -34,20 +49,30 @@ def _streams(config: ExperimentConfig, binder: Binder) -> None:
             f"must be >= runtime.actors ({runtime.actors}), got {count}: every actor steps one",
             "env",
         )
-        return
-    streams = runtime.streams or default_streams(count, runtime.actors)
-    if count % streams:
+    elif runtime.streams is not None and runtime.streams < runtime.actors:
         binder.problem(
             ("runtime", "streams"),
-            f"must divide env.num_envs ({count}), got {streams}",
+            f"must be >= runtime.actors ({runtime.actors}), got {runtime.streams}: every actor "
+            "runs one",
             "runtime",
         )
-        return
-    _batch(config, binder, streams)
+    elif runtime.streams is not None and count % runtime.streams:
+        binder.problem(
+            ("runtime", "streams"),
+            f"must divide env.num_envs ({count}), got {runtime.streams}",
+            "runtime",
+        )
+    if runtime.min_healthy > runtime.actors:
+        binder.problem(
+            ("runtime", "min_healthy"),
+            f"must be <= runtime.actors ({runtime.actors}), got {runtime.min_healthy}",
+            "runtime",
+        )
 
 
-def _batch(config: ExperimentConfig, binder: Binder, streams: int) -> None:
+def _batch(config: Sections, binder: Binder) -> None:
     runtime = config.runtime
+    streams = runtime.streams or default_streams(config.env.num_envs, runtime.actors)
     batch = runtime.batch or streams
     if batch > streams:
         message = f"must be <= runtime.streams ({streams}), got {batch}"
@@ -62,37 +87,50 @@ def _batch(config: ExperimentConfig, binder: Binder, streams: int) -> None:
     elif runtime.schedule == "async":
         try:
             asynchronous(runtime.max_lag, streams=streams, batch=batch, ahead=runtime.ahead)
-        except ConfigError as error:
-            binder.problem(("runtime", "max_lag"), str(error), "runtime")
+        except ConfigError:
+            least = -(-streams // batch) - 1
+            binder.problem(
+                ("runtime", "max_lag"),
+                f"must be >= {least} with {streams} streams and {batch} of them an update, got "
+                f"{runtime.max_lag}",
+                "runtime",
+            )
 
 
-def _schedule(config: ExperimentConfig, binder: Binder) -> None:
+def _schedule(config: Sections, binder: Binder) -> None:
     runtime = config.runtime
     agent = type_name("agent", config.agent)
     place = ("runtime", "schedule")
     lagging = runtime.schedule == "async" and runtime.max_lag > 0
     lagging = lagging or (runtime.schedule == "lockstep" and runtime.lag > 0)
     if agent == "a3c" and lagging:
+        lag = "max_lag" if runtime.schedule == "async" else "lag"
         binder.problem(
             place,
-            f"'{runtime.schedule}' lets samples lag, which agent 'a3c' does not correct: use "
-            "'hogwild' (or 'serial'), or agent 'impala'",
+            f"'{runtime.schedule}' lets data lag, which agent 'a3c' does not correct for: use "
+            f"'hogwild' or 'serial', set runtime.{lag} to 0, or use agent 'impala'",
             "runtime",
         )
     if runtime.schedule == "hogwild" and agent == "impala":
         binder.problem(
             place,
             "'hogwild' trains on what each worker just played, so agent 'impala' has nothing to "
-            "correct: use agent 'a3c', or 'async'",
+            "correct for: use 'async', or agent 'a3c'",
             "runtime",
         )
-    if runtime.schedule == "hogwild" and runtime.placement == "inline" and runtime.actors > 1:
+
+
+def _hogwild(config: Sections, binder: Binder) -> None:
+    runtime = config.runtime
+    if runtime.schedule != "hogwild":
+        return
+    if runtime.placement == "inline" and runtime.actors > 1:
         binder.problem(
             ("runtime", "placement"),
-            f"'inline' runs one Hogwild worker, got runtime.actors={runtime.actors}: use 'local'",
+            f"'inline' runs one hogwild worker, got runtime.actors {runtime.actors}: use 'local'",
             "runtime",
         )
-    if runtime.schedule == "hogwild" and config.learner.device == "cuda":
+    if config.learner.device == "cuda":
         binder.problem(
             ("learner", "device"),
             "'cuda' does not go with runtime.schedule 'hogwild': use 'cpu'",
@@ -100,28 +138,55 @@ def _schedule(config: ExperimentConfig, binder: Binder) -> None:
         )
 
 
-def _anneal(config: ExperimentConfig, binder: Binder) -> None:
-    stop = config.stop
-    budget = stop.env_steps is not None or stop.updates is not None
-    if config.learner.optimizer.anneal == "linear" and not budget:
+def _anneal(config: Sections, binder: Binder) -> None:
+    budget = config.stop.env_steps is not None or config.stop.updates is not None
+    if getattr(config.learner.optimizer, "anneal", "none") != "none" and not budget:
         binder.problem(
             ("learner", "optimizer", "anneal"),
-            "'linear' needs a budget to anneal over: set stop.env_steps or stop.updates",
-            "learner.optimizer",
+            f"'{config.learner.optimizer.anneal}' needs a budget to anneal over: set "
+            "stop.env_steps or stop.updates",
+            "stop",
         )
+
+
+def _entropy(config: Sections, binder: Binder) -> None:
+    budget = config.stop.env_steps is not None or config.stop.updates is not None
     if getattr(config.agent, "entropy_coef_end", None) is not None and not budget:
         binder.problem(
             ("agent", "entropy_coef_end"),
             "needs a budget to anneal over: set stop.env_steps or stop.updates",
-            "agent",
+            "stop",
         )
 
 
-def _environment(config: ExperimentConfig, binder: Binder) -> None:
-    """Look the id up in Gymnasium's registry, after importing what registers it."""
-    from experiments.env_lookup import find_environment
+_Check = tuple[Callable[[Sections, Binder], None], tuple[Path, ...]]
 
-    try:
-        find_environment(config.env)
-    except ConfigError as error:
-        binder.problem(("env", "id"), str(error), "env")
+_ACTORS: tuple[Path, ...] = (
+    ("env", "num_envs"), ("runtime", "actors"), ("runtime", "streams"), ("runtime", "min_healthy"),
+)  # fmt: skip
+
+_CHECKS: tuple[_Check, ...] = (
+    (_stop, (("stop",),)),
+    (_actors, _ACTORS),
+    (
+        _batch,
+        (
+            *_ACTORS,
+            *(("runtime", name) for name in ("batch", "schedule", "max_lag", "ahead")),
+        ),
+    ),
+    (
+        _schedule,
+        (("agent",), *(("runtime", name) for name in ("schedule", "max_lag", "lag"))),
+    ),
+    (
+        _hogwild,
+        (
+            ("learner", "device"),
+            *(("runtime", name) for name in ("schedule", "placement", "actors")),
+        ),
+    ),
+    (_anneal, (("learner", "optimizer"), ("stop",))),
+    (_entropy, (("agent",), ("stop",))),
+)
+"""Each check with the settings it needs to be well."""

@@ -2,47 +2,74 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import warnings
 
-from experiments.errors import nearest
+from experiments.binding import Binder
+from experiments.errors import choices_text, nearest
+from experiments.leaves import shown
 from experiments.schema import EnvConfig
-from rlcore.errors import ConfigError, MissingDependencyError
+from rlcore.errors import MissingDependencyError
 
 
-def find_environment(env: EnvConfig) -> None:
-    """Check that ``env.id`` is registered, after importing ``env.module``.
+def look_up(env: EnvConfig, binder: Binder) -> None:
+    """Note in ``binder`` what is wrong with an environment's module, id and wrappers.
+
+    ``env.module`` is imported first: it registers the environment.
 
     Raises:
-        ConfigError: It is not, or the module cannot be imported; names the nearest id.
         MissingDependencyError: It needs a package that is not installed.
     """
-    if env.id.startswith("ALE/") and importlib.util.find_spec("ale_py") is None:
-        raise MissingDependencyError(
-            f"{env.id} needs the package ale-py; install it with: pip install 'rlcore[atari]'"
-        )
     if importlib.util.find_spec("gymnasium") is None:
-        raise MissingDependencyError("environments need the package gymnasium")
-    _import_what_registers(env)
+        raise MissingDependencyError(
+            "environments need the package gymnasium: pip install gymnasium"
+        )
     import gymnasium
 
-    try:
-        gymnasium.spec(env.id)
-    except gymnasium.error.Error as error:
-        hint = nearest(env.id, gymnasium.registry)
-        reason = str(error).splitlines()[0] if not hint else "no such environment"
-        raise ConfigError(f"{reason}, got '{env.id}'{hint}") from None
+    import envs  # noqa: F401 - registers the testing environments
+    from envs.presets import register_atari
+
+    if env.id.startswith("ALE/") or env.preset == "atari":
+        register_atari()
+    if _imported(env, binder):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                gymnasium.spec(env.id)
+        except gymnasium.error.Error as error:
+            hint = nearest(env.id, gymnasium.registry)
+            reason = "" if hint else f": {str(error).splitlines()[0]}"
+            binder.problem(
+                ("env", "id"), f"no such environment{reason}, got {shown(env.id)}{hint}", "env"
+            )
+    _wrappers(env, binder)
 
 
-def _import_what_registers(env: EnvConfig) -> None:
-    if env.id.startswith("ALE/"):
-        import ale_py
-        import gymnasium
-
-        gymnasium.register_envs(ale_py)
+def _imported(env: EnvConfig, binder: Binder) -> bool:
     if env.module is None:
-        importlib.import_module("envs")
-        return
+        return True
     try:
         importlib.import_module(env.module)
     except ImportError as error:
-        raise ConfigError(f"env.module '{env.module}' cannot be imported: {error}") from error
+        binder.problem(
+            ("env", "module"),
+            f"cannot be imported: {error}; its folder must be on PYTHONPATH",
+            "env",
+        )
+        return False
+    return True
+
+
+def _wrappers(env: EnvConfig, binder: Binder) -> None:
+    from envs.wrappers import WRAPPER_TYPES
+
+    for index, wrapper in enumerate(env.wrappers):
+        name = wrapper.get("type")
+        if name not in WRAPPER_TYPES:
+            hint = nearest(str(name), WRAPPER_TYPES)
+            message = (
+                f"no wrapper {shown(name)}{hint or '; there are ' + choices_text(WRAPPER_TYPES)}"
+            )
+            place = ("env", "wrappers", index, *(("type",) if name is not None else ()))
+            binder.problem(place, message, "env")

@@ -86,7 +86,10 @@ def explain(key: str) -> str:
     """
     every = {setting.path: setting for setting in settings()}
     if key not in every:
-        raise ConfigError(f"no setting '{key}'{nearest(key, every)}")
+        same = [path for path in every if written(path) == key]
+        if not same:
+            raise ConfigError(f"no setting '{key}'{_hint(key, every)}")
+        return "\n\n".join(explain(path) for path in same)
     setting = every[key]
     lines = [f"{setting.path}  ({setting.type})"]
     if setting.default:
@@ -102,6 +105,11 @@ def explain(key: str) -> str:
     return "\n".join(lines)
 
 
+def _hint(key: str, every: dict[str, Setting]) -> str:
+    elsewhere = known_settings().get(key.rpartition(".")[2])
+    return f"; did you mean '{elsewhere[0]}'?" if elsewhere else nearest(key, every)
+
+
 def overview() -> str:
     """Return the sections of an experiment file, each with a line that says what it is."""
     docs = attribute_docs(ExperimentConfig)
@@ -111,15 +119,25 @@ def overview() -> str:
     return "\n".join([*lines, "", "More: rlcore explain KEY, for example agent.impala"])
 
 
+def written(path: str) -> str:
+    """Return a setting's key as it is written in files: without the types on the way."""
+    parts = path.split(".")
+    return ".".join(part for i, part in enumerate(parts) if tuple(parts[:i]) not in PLACES)
+
+
 @functools.cache
-def known_settings() -> dict[str, list[str]]:
-    """Return the dotted keys of each leaf name, as they are written in files."""
+def known_settings(agent: str | None = None) -> dict[str, list[str]]:
+    """Return the keys, as written in files, that end in each name.
+
+    Args:
+        agent: Leave out the settings of other agents.
+    """
     found: dict[str, list[str]] = {}
     for setting in settings():
         parts = setting.path.split(".")
-        written = [p for i, p in enumerate(parts) if tuple(parts[:i]) not in PLACES]
-        key = ".".join(written)
-        if key not in found.setdefault(parts[-1], []):
+        foreign = agent is not None and parts[0] == "agent" and agent not in (parts[1:2] or [agent])
+        key = written(setting.path)
+        if not foreign and key not in found.setdefault(parts[-1], []):
             found[parts[-1]].append(key)
     return found
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of experiment files, made from the dataclasses; editors check and complete by it."""
+"""The JSON Schema of experiment files, made from the dataclasses, for editors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import functools
 import json
 from typing import Any
 
-from experiments.binding import SHORTHANDS, duration_wanted, hints, yaml_name
+from experiments.binding import hints, yaml_name
 from experiments.explain import attribute_docs, summary
+from experiments.leaves import duration_wanted
 from experiments.registry import PLACES, components, find
 from experiments.schema import ExperimentConfig
-from experiments.sources import Path
+from experiments.sources import SHORTHANDS, Path
 
 _COUNT = {"type": "string", "pattern": r"^[0-9][0-9_]*(\.[0-9]+)?[kMG]$"}
 _DURATION = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]+)?(ms|min|s|m|h|d))+$"}

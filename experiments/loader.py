@@ -55,9 +55,7 @@ def read_text(path: Path, label: str) -> str:
         raise ConfigError(f"{label}: not UTF-8 at byte {error.start}") from None
 
 
-def _read(
-    path: Path, label: str, root: Path, above: tuple[Path, ...], included: list[int]
-) -> Tree:
+def _read(path: Path, label: str, root: Path, above: tuple[Path, ...], included: list[int]) -> Tree:
     text = read_text(path, label)
     source = Source.of_text(label, text)
     tree = read_mapping(text, source)
@@ -75,9 +73,7 @@ def _read(
         target = _target(name, path, root, place)
         if target in (*above, path.resolve()):
             _refuse(place, f"cycle: '{name}' includes this file again")
-        base = merge(
-            base, _read(target, _label(target), root, (*above, path.resolve()), included)
-        )
+        base = merge(base, _read(target, _label(target), root, (*above, path.resolve()), included))
     return merge(base, tree)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from experiments.errors import ConfigProblems, Problem, nearest
-from experiments.sources import Path, Place, Source, Tree, dotted
+from experiments.sources import Path, Place, Source, Tree, dotted, spelled_out
 from experiments.yaml_reader import read_value
 
 _KEY = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
@@ -19,13 +19,11 @@ def is_override(text: str) -> bool:
     return _OVERRIDE.fullmatch(text) is not None
 
 
-def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """Return ``tree`` with each override applied in order; ``tree`` itself is not changed.
+def apply_overrides(tree: Tree, overrides: Sequence[str]) -> tuple[Tree, list[Problem]]:
+    """Return ``tree`` with each override applied in order, and what could not be applied.
 
-    Mappings on the way are created; an index reaches into a list (``env.wrappers.0.size=84``).
-
-    Raises:
-        ConfigProblems: Every override that cannot be read or applied.
+    ``tree`` itself is not changed. Mappings on the way are created; an index reaches into a list
+    (``env.wrappers.0.size=84``).
     """
     result = Tree(_copy(tree.data), dict(tree.places))
     problems: list[Problem] = []
@@ -34,9 +32,7 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
             _apply(result, Source(text, (text,), "override", number))
         except ConfigProblems as error:
             problems.extend(error.problems)
-    if problems:
-        raise ConfigProblems("command line", problems)
-    return result
+    return result, problems
 
 
 def _apply(tree: Tree, source: Source) -> None:
@@ -60,13 +56,9 @@ def _apply(tree: Tree, source: Source) -> None:
     value, inside = read_value(found["value"], source, column, path)
     _put(holder, path[-1], value)
     tree.forget(path)
-    tree.places.update(
-        {
-            path[: end + 1]: places[end]
-            for end in range(len(path))
-            if end + 1 == len(path) or path[: end + 1] not in tree.places
-        }
-    )
+    for end in range(1, len(path) + 1):
+        if end == len(path) or path[:end] not in tree.places:
+            tree.places[path[:end]] = places[end - 1]
     tree.places.update(inside)
 
 
@@ -82,7 +74,7 @@ def _walk(
             break
         below = holder[real[-1]] if isinstance(holder, list) else holder.get(part)
         if isinstance(below, str):
-            below = {"type": below}
+            below = spelled_out(tuple(real), below)
             _put(holder, real[-1], below)
         elif below is None and create:
             below = {}

@@ -7,17 +7,16 @@ grouped with underscores (``40_000_000``).
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
 _DIGITS = r"[0-9](?:_?[0-9])*"
 _NULL = {"", "~", "null", "Null", "NULL"}
-_BOOL = {word: word.lower() == "true" for word in "true True TRUE false False FALSE".split()}
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(rf"[-+]?{_DIGITS}")
 _BASED = {"0o": (re.compile(r"0o[0-7]+"), 8), "0x": (re.compile(r"0x[0-9a-fA-F]+"), 16)}
-_FLOAT = re.compile(
-    rf"[-+]?(?:\.{_DIGITS}|{_DIGITS}(?:\.(?:{_DIGITS})?)?)(?:[eE][-+]?[0-9]+)?"
-)
+_FLOAT = re.compile(rf"[-+]?(?:\.{_DIGITS}|{_DIGITS}(?:\.(?:{_DIGITS})?)?)(?:[eE][-+]?[0-9]+)?")
 _INF = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 _NAN = {".nan", ".NaN", ".NAN"}
 _MAX_DIGITS = 100
@@ -29,7 +28,7 @@ _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|min|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def plain_scalar(text: str) -> None | bool | int | float | str:
+def plain_scalar(text: str) -> bool | int | float | str | None:
     """Return the value of an unquoted YAML scalar.
 
     Raises:
@@ -70,7 +69,7 @@ def looks_numeric(text: str) -> bool:
     return len(text) <= _MAX_DIGITS and isinstance(plain_scalar_or_none(text), int | float)
 
 
-def plain_scalar_or_none(text: str) -> None | bool | int | float | str:
+def plain_scalar_or_none(text: str) -> bool | int | float | str | None:
     """Return :func:`plain_scalar`, or ``None`` where the number is out of range."""
     try:
         return plain_scalar(text)
@@ -96,6 +95,6 @@ def duration(text: str) -> float | None:
         return None
     parts = [(float(number), _SECONDS[unit]) for number, unit in _DURATION_PART.findall(text)]
     units = [unit for _, unit in parts]
-    if any(small >= large for large, small in zip(units, units[1:], strict=False)):
+    if any(small >= large for large, small in itertools.pairwise(units)):
         return None
     return sum(number * unit for number, unit in parts)

@@ -1,11 +1,13 @@
 """The sections of an experiment file, as frozen dataclasses; importing this loads no torch.
 
 Components (agent, optimizer, ...) bring their own dataclasses; :mod:`experiments.registry` finds
-them by ``type:``. A field whose name ends in ``_`` is written without it (``return_`` is ``return``).
+them by ``type:``. A field whose name ends in ``_`` is written without it: ``return_``, ``return``.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +16,9 @@ from rlcore.learners.config import LearnerConfig
 from rlcore.runtime.config import RuntimeConfig
 
 FORMAT_VERSION = 1
+MAX_ENVS = 1_000_000
+_ENV_ID = re.compile(r"(?:[\w.-]+/)*[\w.-]+")
+_METRIC = re.compile(r"[a-z_]+/[a-z0-9_]+")
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -27,8 +32,8 @@ def _at_least(owner: object, least: float, *names: str) -> None:
 def _positive(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name.rstrip('_')} must be > 0, got {value}")
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(f"{name.rstrip('_')} must be > 0 and finite, got {value:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +64,18 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "num_envs")
-        if not self.id:
-            raise ConfigError("id must not be empty")
+        if self.num_envs > MAX_ENVS:
+            raise ConfigError(f"num_envs must be <= {MAX_ENVS}, got {self.num_envs}")
+        if ":" in self.id:
+            raise ConfigError(
+                f"id must be a registered name, got '{self.id}': name the module in env.module"
+            )
+        if not _ENV_ID.fullmatch(self.id):
+            raise ConfigError(f"id must look like 'CartPole-v1' or 'ALE/Pong-v5', got '{self.id}'")
         if self.module is not None and not all(p.isidentifier() for p in self.module.split(".")):
-            raise ConfigError(f"module must be an importable name, got {self.module!r}")
+            raise ConfigError(
+                f"module must be a dotted module name, not a path, got '{self.module}'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +98,8 @@ class StopConfig:
     def __post_init__(self) -> None:
         _at_least(self, 1, "env_steps", "updates")
         _positive(self, "wall_time")
+        if self.return_ is not None and not math.isfinite(self.return_):
+            raise ConfigError(f"return must be finite, got {self.return_:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +144,10 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         _positive(self, "every")
         _at_least(self, 1, "keep", "milestones")
+        if self.keep_best is not None and not _METRIC.fullmatch(self.keep_best):
+            raise ConfigError(
+                f"keep_best must be a metric such as 'eval/return_mean', got '{self.keep_best}'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,10 +226,7 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         if self.rlcore != FORMAT_VERSION:
-            raise ConfigError(
-                f"rlcore must be {FORMAT_VERSION}, the file format of this version, got "
-                f"{self.rlcore}" + ("; a newer rlcore reads it" if self.rlcore > 1 else "")
-            )
+            raise ConfigError(f"rlcore must be {FORMAT_VERSION}, got {self.rlcore}")
         _at_least(self, 0, "seed")
         if not self.name.strip():
             raise ConfigError("name must not be empty")

@@ -9,6 +9,16 @@ from typing import Any, Literal
 Path = tuple[str | int, ...]
 """Keys and list indices from the root of a configuration to one setting."""
 
+SHORTHANDS: dict[Path, str] = {
+    ("env",): "id",
+    ("agent",): "type",
+    ("learner", "estimator"): "type",
+    ("learner", "optimizer"): "type",
+    ("learner", "parallelism"): "type",
+    ("track", "wandb"): "mode",
+}
+"""Mappings that may be written as one string: the value of the named key."""
+
 _LINE_BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -71,6 +81,16 @@ class Tree:
             del self.places[known]
 
 
+def spelled_out(path: Path, value: Any) -> Any:
+    """Return the mapping that a string stands for at ``path``; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if path in SHORTHANDS:
+        return {SHORTHANDS[path]: value}
+    in_wrappers = len(path) == 3 and path[:2] == ("env", "wrappers")
+    return {"type": value} if in_wrappers else value
+
+
 def merge(base: Tree, top: Tree) -> Tree:
     """Return ``base`` with ``top`` laid over it: mappings merge, everything else is replaced."""
     merged = Tree(base.data, dict(base.places))
@@ -86,6 +106,8 @@ def _merge_mapping(
     for key, value in top.items():
         below = (*path, key)
         old = result.get(key)
+        if isinstance(value, dict):
+            old = spelled_out(below, old)
         if isinstance(value, dict) and isinstance(old, dict):
             result[key] = _merge_mapping(merged, old, value, below)
         else:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.binding import Binder, plain
 from experiments.crosschecks import cross_check
-from experiments.errors import ConfigProblems
-from experiments.explain import known_settings
+from experiments.errors import ConfigProblems, Problem
+from experiments.leaves import shown
 from experiments.loader import read_files, read_text
 from experiments.overrides import apply_overrides
-from experiments.schema import ExperimentConfig
+from experiments.schema import FORMAT_VERSION, ExperimentConfig
 from experiments.sources import Tree
+from experiments.yaml_writer import to_yaml
+from rlcore.errors import ConfigError
 from rlcore.runtime.config import default_streams
 
 
@@ -43,19 +43,22 @@ class ResolvedConfig:
     @property
     def text(self) -> str:
         """The resolved settings as YAML, derived values in a comment."""
-        body: str = yaml.safe_dump(self.tree, sort_keys=False, allow_unicode=True, width=100)
-        lines = [f"# {line}" for line in derived(self.config)]
-        return "\n".join([f"# hash {self.hash}", *lines, body])
+        lines = [f"hash {self.hash}", *derived(self.config)]
+        return "".join(f"# {line}\n" for line in lines) + to_yaml(self.tree)
 
 
 def load_config(
-    source: str | Path | Mapping[str, Any] | Sequence[str | Path], overrides: Sequence[str] = ()
+    source: str | Path | Mapping[str, Any] | Sequence[str | Path],
+    overrides: Sequence[str] = (),
+    *,
+    look_up: bool = True,
 ) -> ResolvedConfig:
     """Read, merge and check an experiment.
 
     Args:
         source: A file, several files (merged left to right), or a mapping.
         overrides: ``key=value``, ``key=`` (null), ``key~`` (remove).
+        look_up: Whether to look the environment up, which imports Gymnasium and ``env.module``.
 
     Raises:
         ConfigProblems: Everything that is wrong, each with its place.
@@ -63,15 +66,45 @@ def load_config(
         MissingDependencyError: The environment needs a package that is not installed.
     """
     tree, name, text = _read(source)
-    tree = apply_overrides(tree, overrides)
-    binder = Binder(tree, known_settings())
+    tree, problems = apply_overrides(tree, overrides)
+    _check_version(tree, name)
+    binder = Binder(tree)
+    binder.problems += problems
     config = binder.bind(ExperimentConfig, tree.data, ())
-    if config is not None:
-        cross_check(config, binder)
+    cross_check(binder)
+    env = binder.sections.get("env")
+    if look_up and env is not None and not any(binder.troubled(("env", n)) for n in _LOOKED_AT):
+        _look_up(env, binder)
     if binder.problems:
         raise ConfigProblems(name, binder.problems)
     resolved = plain(config)
     return ResolvedConfig(config, resolved, text, tuple(overrides), config_hash(resolved))
+
+
+_LOOKED_AT = ("id", "module", "preset", "wrappers")
+
+
+def _look_up(env: Any, binder: Binder) -> None:
+    from experiments.env_lookup import look_up
+    from rlcore.errors import MissingDependencyError
+
+    try:
+        look_up(env, binder)
+    except MissingDependencyError:
+        if not binder.problems:  # what can be corrected in the file comes first
+            raise
+
+
+def _check_version(tree: Tree, name: str) -> None:
+    """Refuse a newer format before its settings are called unknown."""
+    version = tree.data.get("rlcore", FORMAT_VERSION)
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        message = (
+            f"format {version} is newer than {FORMAT_VERSION}, the one this release reads; "
+            "install a newer rlcore"
+        )
+        problem = Problem(("rlcore",), message, tree.place(("rlcore",)))
+        raise ConfigProblems(name, [problem])
 
 
 def config_hash(tree: dict[str, Any]) -> str:
@@ -82,11 +115,37 @@ def config_hash(tree: dict[str, Any]) -> str:
 
 def _read(source: str | Path | Mapping[str, Any] | Sequence[str | Path]) -> tuple[Tree, str, str]:
     if isinstance(source, Mapping):
-        data = json.loads(json.dumps(dict(source)))
-        return Tree(data), "config", yaml.safe_dump(data, sort_keys=False)
+        data = _plain_data(source, "config")
+        return Tree(data), "config", to_yaml(data)
     paths = [source] if isinstance(source, str | Path) else list(source)
-    texts = [f"# {path}\n{read_text(Path(path), str(path))}" for path in paths]
-    return read_files(paths), str(paths[0]) if paths else "config", "\n".join(texts)
+    if not paths:
+        raise ConfigError("no experiment file given")
+    texts = [read_text(Path(path), str(path)) for path in paths]
+    tree = read_files(paths)
+    if len(paths) == 1:
+        return tree, str(paths[0]), texts[0]
+    marked = [f"# {path}\n{text}" for path, text in zip(paths, texts, strict=True)]
+    return tree, str(paths[0]), "\n".join(marked)
+
+
+def _plain_data(value: Any, where: str) -> Any:
+    """Return a copy of settings given as Python objects.
+
+    Raises:
+        ConfigError: Something in them could not stand in a file.
+    """
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ConfigError(f"{where}: a key must be text, got {shown(key)}")
+        return {key: _plain_data(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_data(item, f"{where}.{i}") for i, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise ConfigError(f"{where}: must be plain data, got {type(value).__name__}")
 
 
 def derived(config: ExperimentConfig) -> list[str]:

@@ -187,9 +187,7 @@ class _Reader:
             below = (*path, key)
             if key in result:
                 first = places[below]
-                self.fail(
-                    f"duplicate key; first on line {first.line}", self.place(key_node), below
-                )
+                self.fail(f"duplicate key; first on line {first.line}", self.place(key_node), below)
             places[below] = self.place(key_node)
             result[key] = self.convert(value, below, places)
         return result

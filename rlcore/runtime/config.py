@@ -20,10 +20,10 @@ class RuntimeConfig:
     """Where acting and learning run, and how far they may drift apart.
 
     Attributes:
-        placement: ``local``, a process for each actor and the learner; ``inline``, all in this one.
-        schedule: ``serial``, everyone waits; ``lockstep``, acting trails learning by exactly ``lag``
-            versions; ``async``, nobody waits, lag is at most ``max_lag``; ``hogwild``, every actor
-            updates shared weights by itself.
+        placement: ``local``, a process for each actor and the learner; ``inline``, one for all.
+        schedule: ``serial``, everyone waits; ``lockstep``, acting trails learning by exactly
+            ``lag`` versions; ``async``, nobody waits, lag is at most ``max_lag``; ``hogwild``,
+            every actor updates shared weights by itself.
         actors: Processes that step environments.
         streams: Groups that the environments are divided into; an actor runs one or more. Null
             takes the largest divisor of ``env.num_envs`` up to 4 that gives each actor one.
@@ -99,6 +99,7 @@ def default_streams(num_envs: int, actors: int) -> int:
     """
     if not 1 <= actors <= num_envs:
         raise ConfigError(f"runtime.actors must be in [1, env.num_envs = {num_envs}], got {actors}")
-    divisors = [n for n in range(1, num_envs + 1) if num_envs % n == 0]
-    usual = max(n for n in divisors if n <= _STREAMS_WANTED)
-    return usual if usual >= actors else min(n for n in divisors if n >= actors)
+    usual = max(n for n in range(1, _STREAMS_WANTED + 1) if num_envs % n == 0)
+    if usual >= actors:
+        return usual
+    return next(n for n in range(actors, num_envs + 1) if num_envs % n == 0)
