@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.loader import read_files
-from experiments.overrides import apply_overrides
+from experiments.validate import load_config
 from rlcore.data.tensor_file import load_tensors
 from rlcore.errors import CheckpointError, ConfigError, RlcoreError
 from rlcore.runtime.checkpoint import Checkpointer
@@ -73,6 +72,13 @@ PAYLOADS: dict[str, Callable[[Path], bytes]] = {
     "numpy-array": numpy_array,
     "policy-archive": policy_archive,
 }
+
+
+VALID = """\
+env: {id: CartPole-v1}
+agent: {type: impala}
+stop: {updates: 1}
+"""
 
 
 @pytest.fixture
@@ -159,14 +165,15 @@ def test_encoded_objects_in_json_stay_data(tmp_path: Path, canary: Path) -> None
 )
 def test_a_yaml_tag_is_not_executed(tmp_path: Path, canary: Path, value: str) -> None:
     text = value.format(canary=canary)
-    file = tmp_path / "experiment.yaml"
-    file.write_text(f"name: hostile\nenv: {{id: CartPole-v1, kwargs: {{x: {text}}}}}\n")
-    with pytest.raises(ConfigError):
-        read_files([file])
     plain = tmp_path / "plain.yaml"
-    plain.write_text("name: plain\n")
+    plain.write_text(VALID)
+    load_config(plain)
+    hostile = tmp_path / "hostile.yaml"
+    hostile.write_text(f"env: {{kwargs: {{x: {text}}}}}\n")
     with pytest.raises(ConfigError):
-        apply_overrides(read_files([plain]), [f"name={text}"])
+        load_config([plain, hostile])
+    with pytest.raises(ConfigError):
+        load_config(plain, [f"name={text}"])
     assert not canary.exists()
 
 
@@ -183,6 +190,7 @@ def test_a_yaml_tag_is_not_executed(tmp_path: Path, canary: Path, value: str) ->
         "env: {{id: CartPole-v1, module: '../evil'}}",
         "env: {{id: '{folder}/evil.py:X-v0'}}",
         "name: \"${{oc.eval:os.mkdir('{canary}')}}\"",
+        "name: '${{oc.eval:os.mkdir}}'",
         "include: ../evil.yaml",
         "include: 'http://127.0.0.1:1/evil.yaml'",
     ],
@@ -190,17 +198,27 @@ def test_a_yaml_tag_is_not_executed(tmp_path: Path, canary: Path, value: str) ->
 def test_a_setting_never_names_code(
     tmp_path: Path, canary: Path, section: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments.validate import load_config
-
     folder = tmp_path / "project"
     folder.mkdir()
+    (folder / "pyproject.toml").touch()
     (folder / "evil.py").write_text(f"import os\nos.mkdir({str(canary)!r})\n")
     (tmp_path / "evil.yaml").write_text("name: outside\n")
     monkeypatch.chdir(folder)
-    file = folder / "experiment.yaml"
-    file.write_text(section.format(canary=canary, folder=folder) + "\n")
+    plain = folder / "plain.yaml"
+    plain.write_text(VALID)
+    load_config(plain)
+    hostile = folder / "hostile.yaml"
+    hostile.write_text(section.format(canary=canary, folder=folder) + "\n")
     with pytest.raises(ConfigError):
-        load_config(file)
+        load_config([plain, hostile])
+    assert not canary.exists()
+
+
+def test_text_stays_text(tmp_path: Path, canary: Path) -> None:
+    text = f"$(mkdir {canary}) `mkdir {canary}` {{{{ canary }}}} %s __import__('os')"
+    file = tmp_path / "plain.yaml"
+    file.write_text(VALID + f'name: "{text}"\n')
+    assert load_config(file).config.name == text
     assert not canary.exists()
 
 
