@@ -8,9 +8,9 @@ import re
 import typing
 from typing import Any
 
-from experiments.errors import Problem, nearest
+from experiments.errors import Problem, choices_text, nearest
 from experiments.leaves import BadValue, read_leaf, shown
-from experiments.registry import PLACES, find, type_name
+from experiments.registry import PLACES, components, find, type_name
 from experiments.sources import Path, Place, Source, Tree, dotted, spelled_out
 from rlcore.errors import ConfigError
 
@@ -86,7 +86,7 @@ class Binder:
         name = settings.pop("type", default)
         place = (*path, "type") if "type" in data and (*path, "type") in self.tree.places else path
         if name is None:
-            return self.problem(path, "needs a 'type'", see)
+            return self.problem(path, f"needs a 'type': {choices_text(components(kind))}", see)
         if not isinstance(name, str):
             return self.problem(place, f"must be a name, got {shown(name)}", see)
         try:
@@ -117,7 +117,9 @@ class Binder:
                 if value is not None or len(self.problems) == before:
                     values[field.name] = value
             elif _required(field):
-                self.problem(below, "is required", see)
+                kind = PLACES.get(below)
+                choices = f": {choices_text(components(kind))}" if kind else ""
+                self.problem(below, f"is required{choices}", see)
         if not path:
             self.sections = values
         return self._make(cls, values, fields, path, see)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 from experiments.binding import Binder
 from experiments.registry import type_name
@@ -28,10 +29,10 @@ def cross_check(binder: Binder) -> None:
 
 
 def _sections(binder: Binder) -> Sections:
-    found = {}
+    found: dict[str, Any] = {}
     for field in dataclasses.fields(ExperimentConfig):
-        made = field.default_factory is not dataclasses.MISSING
-        found[field.name] = field.default_factory() if made else None  # type: ignore[misc]
+        make = field.default_factory
+        found[field.name] = None if make is dataclasses.MISSING else make()
     return SimpleNamespace(**found | binder.sections)
 
 

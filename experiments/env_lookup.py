@@ -37,12 +37,10 @@ def look_up(env: EnvConfig, binder: Binder) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 gymnasium.spec(env.id)
-        except gymnasium.error.Error as error:
+        except gymnasium.error.Error:
             hint = nearest(env.id, gymnasium.registry)
-            reason = "" if hint else f": {str(error).splitlines()[0]}"
-            binder.problem(
-                ("env", "id"), f"no such environment{reason}, got {shown(env.id)}{hint}", "env"
-            )
+            hint = hint or "; rlcore env list shows all, env.module names what registers more"
+            binder.problem(("env", "id"), f"no such environment, got {shown(env.id)}{hint}", "env")
     _wrappers(env, binder)
 
 

@@ -74,7 +74,8 @@ def read_leaf(annotation: Any, value: Any, path: Path) -> Any:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
         detail = error.errors()[0]
-        inside = tuple(part for part in detail["loc"] if isinstance(part, int))
+        whole = detail["type"] in ("missing", "too_long", "too_short")
+        inside = () if whole else tuple(part for part in detail["loc"] if isinstance(part, int))
         raise BadValue(_sentence(annotation, detail, value, path), inside) from None
 
 
@@ -111,10 +112,7 @@ def _sentence(annotation: Any, detail: Any, value: Any, path: Path) -> str:
         hint = nearest(got, choices) if isinstance(got, str) else ""
         names = ", ".join(f"'{choice}'" for choice in choices)
         return f"must be one of {names}, got {shown(got)}{hint}"
-    if kind in ("too_long", "too_short"):
-        wanted = len(typing.get_args(annotation))
-        return f"must be a list of {wanted}, got {shown(value)}"
-    if kind == "missing":
+    if kind in ("missing", "too_long", "too_short"):
         return f"must be a list of {len(typing.get_args(annotation))}, got {shown(value)}"
     if kind == "int_from_float":
         return f"must be a whole number, got {shown(got)}"

@@ -15,6 +15,7 @@ from rlcore.errors import ConfigError
 
 MAX_BYTES = 1 << 20
 MAX_INCLUDES = 32
+MAX_NAME = 1000
 _ROOT_MARKS = (".git", "pyproject.toml")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -78,7 +79,7 @@ def _read(path: Path, label: str, root: Path, above: tuple[Path, ...], included:
 
 
 def _target(name: object, path: Path, root: Path, place: Place) -> Path:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not name.isprintable() or len(name) > MAX_NAME:
         _refuse(place, f"must be a file name or a list of them, got {name!r:.60}")
     if _URL.match(name):
         _refuse(place, f"must be a local file, got the URL {name!r:.80}")

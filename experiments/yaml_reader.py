@@ -52,7 +52,9 @@ def read_value(text: str, source: Source, column: int, path: Path) -> tuple[Any,
 
 
 def _kind(node: Node) -> str:
-    return "a list" if isinstance(node, SequenceNode) else f"the scalar {node.value!r:.40}"
+    if isinstance(node, ScalarNode):
+        return f"the scalar {node.value!r:.40}"
+    return "a list" if isinstance(node, SequenceNode) else "a mapping"
 
 
 class _Composer(yaml.SafeLoader):
@@ -118,18 +120,16 @@ class _Reader:
             composer.reader = self
             node: Node | None = composer.get_single_node()
         except yaml.reader.ReaderError as error:
-            self.fail(f"character #x{ord(error.character):04x} is not allowed", self._at(error))
+            code = error.character if isinstance(error.character, int) else ord(error.character)
+            self.fail(f"character U+{code:04X} is not allowed", self._at(text, error.position))
         except yaml.MarkedYAMLError as error:
             self._fail_syntax(error)
         return node
 
-    def _at(self, error: yaml.reader.ReaderError) -> Place:
-        position = int(error.position)
-        for number, line in enumerate(self.source.lines, 1):
-            if position <= len(line):
-                return Place(self.source, number, position + 1)
-            position -= len(line) + 1
-        return Place(self.source, 1, 1)
+    def _at(self, text: str, position: int) -> Place:
+        before = Source.of_text("", text[:position]).lines
+        shift = self.column if len(before) == 1 else 0
+        return Place(self.source, len(before), len(before[-1]) + shift + 1)
 
     def _fail_syntax(self, error: yaml.MarkedYAMLError) -> NoReturn:
         mark = error.problem_mark or error.context_mark
@@ -142,6 +142,8 @@ class _Reader:
             self.fail("tab used as indentation; use spaces", place)
         if "single document" in str(error.context):
             self.fail("only one document a file is allowed, found a second '---'", place)
+        if "<block end>" in str(error.problem):
+            self.fail("wrong indentation: settings of one mapping start in one column", place)
         problem = str(error.problem).replace("<stream end>", "the end of the text")
         context = f" {error.context}" if error.context else ""
         self.fail(f"not valid YAML: {problem}{context}", place)
@@ -198,7 +200,7 @@ class _Reader:
             self.fail(f"a key must be text, got {_kind(node)}", place, path)
         key = self._scalar(node, path)
         if not isinstance(key, str):
-            self.fail(f"a key must be text, got {node.value!r}; put it in quotes", place, path)
+            self.fail(f"a key must be text, got {node.value:.40}; put it in quotes", place, path)
         if key == "<<":
             self.fail("merge keys are not supported; use 'include:' or list several files", place)
         return key

@@ -17,8 +17,9 @@ class _Writer(yaml.SafeDumper):
 
 
 def _text(writer: _Writer, text: str) -> yaml.ScalarNode:
-    plain = isinstance(plain_scalar_or_none(text), str)
-    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else "'")
+    style = None if isinstance(plain_scalar_or_none(text), str) else "'"
+    style = style if text.isprintable() else '"'
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Writer.add_representer(str, _text)

@@ -80,7 +80,7 @@ class RuntimeConfig:
         for name in ("start_deadline_s", "step_deadline_s", "restart_window_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} must be > 0, got {value:g}")
+                raise ConfigError(f"{name} must be > 0 and finite, got {value:g}")
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
