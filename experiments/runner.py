@@ -272,6 +272,8 @@ class Session:
                 self._step = int(message["record"]["step/env"])
                 self.tracker.log(message["record"])
             return
+        if kind == "done":
+            return  # the placement's result; the session says "done" once all is written
         if kind == "checkpoint":
             record = {"step/env": message["step"], "checkpoint/seconds": message["seconds"]}
             self.tracker.log(record | {"checkpoint/bytes": message["bytes"]})
