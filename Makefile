@@ -53,6 +53,7 @@ type: setup ## mypy, strict for rlcore
 	$(BIN)/mypy
 
 bench: setup ## rlcore bench BENCH, ours and peers interleaved (BENCH=core)
+	@mkdir -p runs
 	$(BIN)/rlcore bench $(BENCH) --json runs/bench-$(BENCH).json
 
 docs: setup ## generate the reference pages and build the site into site/, strictly
