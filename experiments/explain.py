@@ -69,7 +69,10 @@ def settings(cls: type[Any] = ExperimentConfig, prefix: tuple[str, ...] = ()) ->
         )
         if path in PLACES:
             for name in components(PLACES[path]):
-                component = find(PLACES[path], name)
+                try:
+                    component = find(PLACES[path], name)
+                except ConfigError:  # a plug-in that is broken says so where it is used
+                    continue
                 where = (*path, name)
                 found.append(Setting(".".join(where), "component", "", summary(component)))
                 found += settings(component, where)

@@ -12,6 +12,7 @@ import importlib
 from importlib import metadata
 from typing import Any
 
+from experiments.cli_guard import check_agents_package
 from experiments.errors import choices_text, nearest
 from rlcore.errors import ConfigError
 
@@ -70,14 +71,19 @@ def find(kind: str, name: str) -> type[Any]:
     """Return the dataclass of component ``name``.
 
     Raises:
-        ConfigError: There is none; names the nearest one.
+        ConfigError: There is none (names the nearest one), or its module cannot be imported.
     """
     known = components(kind)
     if name not in known:
         hint = nearest(str(name), known)
         raise ConfigError(f"no {kind} '{name}'{hint or '; there are ' + choices_text(known)}")
     module, _, attribute = known[name].partition(":")
-    cls: type[Any] = getattr(importlib.import_module(module), attribute)
+    try:
+        cls: type[Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if module.startswith("agents."):
+            check_agents_package()
+        raise ConfigError(f"{kind} '{name}' cannot be imported: {error}") from error
     return cls
 
 

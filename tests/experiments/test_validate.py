@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def test_atari_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def plugin(monkeypatch: pytest.MonkeyPatch) -> metadata.EntryPoint:
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[metadata.EntryPoint]:
     point = metadata.EntryPoint(
         "agent.twin", "experiments.bench.dummy:DummyConfig", registry.PLUGIN_GROUP
     )
@@ -166,6 +167,24 @@ def test_a_plugin_cannot_take_a_name(
     registry.components.cache_clear()
     with pytest.raises(ConfigError, match="takes the name of agent 'impala'"):
         load()
+
+
+def test_a_broken_plugin_says_so_only_where_it_is_used(
+    plugin: metadata.EntryPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [
+        metadata.EntryPoint("agent.gone", "no_such_package:Config", registry.PLUGIN_GROUP),
+        metadata.EntryPoint("agent.empty", "experiments.bench.dummy:Nope", registry.PLUGIN_GROUP),
+    ]
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda group: broken)
+    registry.components.cache_clear()
+    assert load().config.resolved_types()["agent"] == "impala"
+    with pytest.raises(ConfigProblems, match=r"did you mean 'learner\.optimizer\.lr'"):
+        load(None, "agent.lr=1")
+    with pytest.raises(ConfigProblems, match="agent 'gone' cannot be imported: No module named"):
+        load({"agent": "gone"})
+    with pytest.raises(ConfigProblems, match="agent 'empty' cannot be imported: module"):
+        load({"agent": "empty"})
 
 
 def test_every_setting_is_documented() -> None:
