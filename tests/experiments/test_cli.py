@@ -207,6 +207,7 @@ def test_a_run_from_file_to_report(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["run", "small.yaml", "--name", "one", "--new"]) == 0
     assert cli.main(["run", "--resume", "runs/one", "stop.updates=5"]) == 0
     assert "state       finished: updates 5 >= 5" in capsys.readouterr().out
+    assert load_config("runs/one/config.resolved.yaml").config.stop.updates == 5
     assert cli.main(["run", "--resume", "runs/one", "agent.gamma=0.5"]) == 2
     assert "agent.gamma: 0.99 -> 0.5" in capsys.readouterr().err
     assert cli.main(["run", "--resume", "runs/one", "small.yaml"]) == 2
@@ -232,10 +233,28 @@ def test_a_run_from_file_to_report(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["ls"]) == 0
     assert "finished" in capsys.readouterr().out
     assert cli.main(["diff", names[0], names[1]]) == 0
-    assert "seed       3" in capsys.readouterr().out
+    assert "stop.updates" in capsys.readouterr().out
     assert cli.main(["rm", names[1]]) == 2
     assert cli.main(["rm", names[1], "--yes"]) == 0
     assert not (folder / "runs" / names[1]).exists()
+
+
+def test_an_allowed_change_stays(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change = "learner.optimizer.lr=0.5"
+    resume = ["run", "--resume", "runs/one"]
+    assert cli.main(["run", "small.yaml", "--name", "one"]) == 0
+    assert cli.main([*resume, "stop.updates=5", change]) == 2
+    allowed = [*resume, "stop.updates=5", change, "--allow-change", "learner.optimizer"]
+    assert cli.main(allowed) == 0
+    capsys.readouterr()
+    assert cli.main([*resume, "stop.updates=8"]) == 0
+    out, err = capsys.readouterr()
+    assert "finished: updates 8 >= 8" in out
+    events = [json.loads(line) for line in Path("runs/one/events.jsonl").read_text().splitlines()]
+    steps = [event["step"] for event in events if event["kind"] == "checkpoint"]
+    resumed = [event["step"] for event in events if event["kind"] == "resumed"]
+    assert resumed == steps[:2], err  # each from the newest checkpoint
+    assert load_config("runs/one/config.resolved.yaml").config.learner.optimizer.lr == 0.5
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
