@@ -1,6 +1,6 @@
 """The learner: estimator x optimizer x parallelism in one short loop.
 
-    estimate -> reduce -> finite? -> clip by global norm -> update rule -> version + 1
+``estimate -> reduce -> finite? -> clip by global norm -> update rule -> version + 1``
 """
 
 from __future__ import annotations
@@ -8,18 +8,33 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rlcore.errors import ConfigError, LearnerError, NonFiniteError
-from rlcore.learners.base import Batch, GradEstimate, GradStamp, LossFn, ParamSnapshot, UpdateReport
+from rlcore.errors import ConfigError, NonFiniteError
+from rlcore.learners.accumulate import merge
+from rlcore.learners.base import (
+    Batch,
+    GradEstimate,
+    GradientEstimator,
+    GradStamp,
+    LossFn,
+    ParallelStrategy,
+    ParamSnapshot,
+    StepContext,
+    UpdateReport,
+    UpdateRule,
+)
 from rlcore.learners.config import LearnerConfig
+from rlcore.learners.errors import EmptyBatchError
 from rlcore.learners.flat import FlatParameters
-
-_CLIP_FLOOR = 1e-6
+from rlcore.learners.nonfinite import first_bad
+from rlcore.learners.purity import check_purity
+from rlcore.learners.state import learner_state, load_learner_state
+from rlcore.learners.tally import DeviceTally, HostTally
 
 
 class ComposedLearner:
@@ -33,10 +48,14 @@ class ComposedLearner:
             pass the shared one, take a private copy with ``pull`` and differentiate that.
         state: State of the update rule, in shared memory where ``theta`` is.
         lock: Held while an update is applied; ``None`` (Hogwild) applies without one.
+        deferred: Whether updates are counted and skipped without waiting for the device; ``None``
+            does so on CUDA devices.
 
     Attributes:
-        version: One more per applied update.
         progress: Share of the step budget that is spent; set by the caller, read by annealing.
+
+    Raises:
+        ParameterError: ``network`` cannot be trained (see :class:`FlatParameters`).
     """
 
     def __init__(
@@ -48,6 +67,7 @@ class ComposedLearner:
         theta: Tensor | None = None,
         state: dict[str, Tensor] | None = None,
         lock: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+        deferred: bool | None = None,
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ConfigError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
@@ -56,21 +76,40 @@ class ComposedLearner:
         self.reduction = reduction
         self.flat = FlatParameters(network)
         self.theta = self.flat.theta if theta is None else theta
-        self.estimator = config.estimator.build()
-        self.parallel = config.parallelism.build()
-        self.rule = config.optimizer.build()
+        self.estimator: GradientEstimator = config.estimator.build()
+        self.parallel: ParallelStrategy = config.parallelism.build()
+        self.rule: UpdateRule = config.optimizer.build()
         self.rule.bind(self.theta, self.flat.bounds, state)
-        self._lock = lock or contextlib.nullcontext
-        self.version = 0
         self.progress = 0.0
-        self.skipped = 0
-        self._skips_in_a_row = 0
+        self._lock = lock or contextlib.nullcontext
+        limit = 1 if config.on_nonfinite == "raise" else config.max_consecutive_skips
+        device = self.theta.device
+        deferred = device.type == "cuda" if deferred is None else deferred
+        self.tally = DeviceTally(limit, device) if deferred else HostTally(limit)
+        self._backup: list[Tensor] = []
+        self._loss: Tensor | None = None
+        self._pure = not config.debug_purity
+
+    @property
+    def version(self) -> int:
+        """One more per applied update; on a CUDA device reading it waits."""
+        return self.tally.version
+
+    @version.setter
+    def version(self, value: int) -> None:
+        self.tally.version = value
+
+    @property
+    def skipped(self) -> int:
+        """Updates left out for a non-finite loss or gradient; on a CUDA device reading waits."""
+        return self.tally.skipped
 
     @property
     def lr(self) -> float:
         """Step size at the current progress."""
         optimizer = self.config.optimizer
-        return optimizer.lr * (1.0 - self.progress) if optimizer.anneal == "linear" else optimizer.lr
+        share = 1.0 - self.progress if optimizer.anneal == "linear" else 1.0
+        return optimizer.lr * share
 
     def pull(self) -> None:
         """Copy the shared parameters into the network (Hogwild)."""
@@ -79,87 +118,146 @@ class ComposedLearner:
 
     def update(
         self,
-        batch: Batch,
+        batch: Batch | Sequence[Batch],
         loss_fn: LossFn,
         *,
         stamp: GradStamp | None = None,
         want_metrics: bool = True,
     ) -> UpdateReport:
-        """Train on one batch.
+        """Train on one batch, or on several as if they were one (gradient accumulation).
 
         Args:
-            batch: Whatever ``loss_fn`` understands.
+            batch: Whatever ``loss_fn`` understands; a list of such for one update from
+                ``sum_r w_r g_r / sum_r w_r``.
             loss_fn: Returns a mean loss and its weight.
             stamp: Version the batch was acted with, for the reported delay.
-            want_metrics: Whether the report carries update norm and the loss's metrics.
+            want_metrics: Whether the report carries update norm and metrics.
 
         Raises:
-            NonFiniteError: By policy, or after too many skips in a row.
-            LearnerError: The batch or the loss cannot be trained on.
+            NonFiniteError: By policy, or after too many skips in a row. On a CUDA device it is
+                raised by a later call than the one that was skipped.
+            LearnerError: The batch or the loss cannot be trained on; nothing was changed.
         """
-        stamp = stamp or GradStamp(self.version)
         started = time.perf_counter()
-        estimate = self.estimator.estimate(
-            self.network, self.flat, batch, loss_fn, stamp, self.reduction
-        )
-        estimate = self.parallel.reduce(estimate)
+        if self.tally.exceeded():
+            raise self._error()
+        self.flat.check_places()
+        batches = batch if isinstance(batch, list | tuple) else (batch,)
+        estimate = self._estimate(batches, loss_fn, stamp)
         estimated = time.perf_counter()
+        version = self.tally.current()
         present = self.flat.gather(estimate.grads or {})
-        grad = self.flat.grad
-        norm = self.parallel.global_norm(grad)
-        skipped = False
-        norm_value = float(norm)
-        if not (math.isfinite(norm_value) and math.isfinite(float(estimate.loss))):
-            skipped = self._nonfinite(estimate)
-            norm_value = float(self.parallel.global_norm(grad))
+        if self.reduction == "sum":
+            self.flat.grad.mul_(estimate.weight)
         before = self.theta.clone() if want_metrics else None
-        if not skipped:
-            self._step(grad, norm_value, present)
-        update_norm = (self.theta - before).norm() if before is not None else torch.zeros(())
+        step = self._device_step if isinstance(self.tally, DeviceTally) else self._host_step
+        norm, skipped = step(estimate, present)
+        if self.tally.exceeded() and not isinstance(self.tally, DeviceTally):
+            raise self._error(batches)
+        change = (self.theta - before).norm() if before is not None else norm.new_zeros(())
         return UpdateReport(
-            version=self.version,
+            version=self.tally.current(),
             loss=estimate.loss,
             grad_norm=norm,
-            update_norm=update_norm,
-            delay=self.version - stamp.version - (not skipped),
+            update_norm=change,
+            delay=0 if stamp is None else version - stamp.version,
             n_grad_evals=estimate.n_evals,
             seconds={
                 "estimate": estimated - started,
                 "step": time.perf_counter() - estimated,
             },
             skipped=skipped,
-            metrics=self._metrics(estimate, norm_value) if want_metrics else {},
+            metrics=self._metrics(estimate, change) if want_metrics else {},
         )
 
-    def _step(self, grad: Tensor, norm: float, present: list[int] | None) -> None:
-        limit = self.config.max_grad_norm
-        if limit is not None and norm > limit:
-            grad.mul_(limit / (norm + _CLIP_FLOOR))
-        with self._lock():
-            self.rule.apply(grad, self.lr, present)
-        self.version += 1
-        self._skips_in_a_row = 0
+    def _estimate(
+        self, batches: Sequence[Batch], loss_fn: LossFn, stamp: GradStamp | None
+    ) -> GradEstimate:
+        stamp = stamp or GradStamp(0)
+        contexts = []
+        for batch in batches:
+            if isinstance(batch, Mapping) and not batch:
+                raise EmptyBatchError("the batch has no fields")
+            contexts.append(StepContext(self.network, self.flat, batch, loss_fn, stamp))
+        if not self._pure and contexts:
+            check_purity(self.estimator, contexts[0])
+            self._pure = True
+        estimate = merge(self.estimator.estimate(context) for context in contexts)
+        estimate = self.parallel.reduce(estimate)
+        self._loss = estimate.loss
+        return estimate
 
-    def _nonfinite(self, estimate: GradEstimate) -> bool:
-        """Apply the non-finite policy; return whether the update is skipped."""
-        policy = self.config.on_nonfinite
-        if policy == "zero" and math.isfinite(float(estimate.loss)):
-            torch.nan_to_num_(self.flat.grad, nan=0.0, posinf=0.0, neginf=0.0)
-            self.skipped += 1
-            return False
-        self.skipped += 1
-        self._skips_in_a_row += 1
-        if policy == "raise" or self._skips_in_a_row >= self.config.max_consecutive_skips:
-            raise NonFiniteError(
-                f"{_first_bad(estimate)} is not finite ({self._skips_in_a_row} updates in a row "
-                f"at version {self.version})"
-            )
-        return True
+    def _host_step(self, estimate: GradEstimate, present: list[int] | None) -> tuple[Tensor, bool]:
+        """Clip and apply, or skip; return the norm before clipping, and whether it was skipped."""
+        grad, limit = self.flat.grad, self.config.max_grad_norm
+        norm = self.parallel.global_norm(grad)
+        size = float(norm)
+        finite, zeroed = math.isfinite(size), False
+        if not math.isfinite(float(estimate.loss)):
+            finite = False
+        elif not finite and self.config.on_nonfinite == "zero":
+            torch.nan_to_num_(grad, nan=0.0, posinf=0.0, neginf=0.0)
+            size = float(self.parallel.global_norm(grad))
+            finite = zeroed = math.isfinite(size)
+        clipped = finite and limit is not None and size > limit
+        if clipped and limit is not None:
+            grad.mul_(limit / size)
+        if finite:
+            with self._lock():
+                self.rule.apply(grad, self.lr, present)
+        self.tally.note(finite, zeroed, clipped)
+        return norm, not finite
 
-    def _metrics(self, estimate: GradEstimate, norm: float) -> dict[str, Tensor]:
-        limit = self.config.max_grad_norm
-        clipped = float(limit is not None and norm > limit)
-        return estimate.metrics | {"optim/clip_frac": torch.tensor(clipped)}
+    def _device_step(
+        self, estimate: GradEstimate, present: list[int] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Do the same without reading anything back: apply, then take back what must be skipped."""
+        assert isinstance(self.tally, DeviceTally)
+        grad, limit = self.flat.grad, self.config.max_grad_norm
+        norm = size = self.parallel.global_norm(grad)
+        zeroed = clipped = torch.zeros((), dtype=torch.bool, device=grad.device)
+        fit = torch.isfinite(estimate.loss) & (estimate.weight > 0) & self.tally.within_limit()
+        if self.config.on_nonfinite == "zero":
+            torch.nan_to_num_(grad, nan=0.0, posinf=0.0, neginf=0.0)
+            size = self.parallel.global_norm(grad)
+            zeroed = norm.isfinite().logical_not() & size.isfinite() & fit
+        applied = size.isfinite() & fit
+        if limit is not None:
+            clipped = applied & (size > limit)
+            grad.mul_((limit / size).clamp(max=1.0))
+        self._apply_where(applied, present)
+        self.tally.note(applied, zeroed, clipped)
+        return norm, applied.logical_not()
+
+    def _apply_where(self, applied: Tensor, present: list[int] | None) -> None:
+        tensors = [self.theta, *self.rule.state.values()]
+        if not self._backup:
+            self._backup = [torch.empty_like(tensor) for tensor in tensors]
+        torch._foreach_copy_(self._backup, tensors)
+        self.rule.apply(self.flat.grad, self.lr, present)
+        for tensor, kept in zip(tensors, self._backup, strict=True):
+            torch.where(applied, tensor, kept, out=tensor)
+
+    def _error(self, batches: Sequence[Batch] = ()) -> NonFiniteError:
+        return NonFiniteError(
+            f"{first_bad(self.flat, self._loss, batches)} is not finite "
+            f"({self.tally.in_a_row} updates in a row at version {self.version})"
+        )
+
+    def _metrics(self, estimate: GradEstimate, change: Tensor) -> dict[str, Tensor]:
+        own = {
+            "optim/clip_frac": self.tally.take_clip_frac(),
+            "optim/update_norm": change,
+            "optim/param_norm": self.theta.norm(),
+        }
+        if self.config.on_nonfinite == "zero":
+            own["fault/zeroed"] = torch.tensor(float(self.tally.zeroed))
+        return estimate.metrics | own
+
+    def declared_state_bytes(self) -> int:
+        """Return the bytes that the learner keeps beyond the parameters themselves."""
+        vectors = [self.flat.grad, *self.rule.state.values(), *self._backup]
+        return sum(t.numel() * t.element_size() for t in vectors) + self.rule.scratch_bytes()
 
     def snapshot(self) -> ParamSnapshot:
         """Return a copy of the parameters with their version."""
@@ -167,59 +265,21 @@ class ComposedLearner:
         return ParamSnapshot(self.version, state, self.theta.dtype)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on exactly: tensors and JSON values."""
-        return {
-            "version": self.version,
-            "skipped": self.skipped,
-            "skips_in_a_row": self._skips_in_a_row,
-            "optimizer": {
-                "type": type(self.rule).__name__,
-                "state": {name: value.clone() for name, value in self.rule.state.items()},
-            },
-            "network": self.snapshot().state,
-        }
+        """Return everything needed to go on exactly: tensors by parameter name and JSON values."""
+        return learner_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Restore what ``state_dict`` returned.
+        """Restore what ``state_dict`` returned, or raise and change nothing.
+
+        Args:
+            state: The saved state.
+            strict: Whether all names and the optimizer must be the same. Otherwise what is on
+                both sides is taken; shapes must fit all the same.
 
         Raises:
-            LearnerError: Names, shapes or the optimizer do not fit (with ``strict``).
+            LearnerStateError: Names, shapes or the optimizer do not fit.
         """
-        own = self.network.state_dict()
-        loaded = state["network"]
-        if strict and set(own) != set(loaded):
-            odd = sorted(set(own) ^ set(loaded))
-            raise LearnerError(f"parameters differ from the saved ones: {', '.join(odd)}")
-        kind = state["optimizer"]["type"]
-        if strict and kind != type(self.rule).__name__:
-            raise LearnerError(f"saved optimizer is {kind}, wanted {type(self.rule).__name__}")
-        with torch.no_grad():
-            for name, value in loaded.items():
-                if name in own:
-                    _copy(name, own[name], value)
-            for name, value in state["optimizer"]["state"].items():
-                if name in self.rule.state:
-                    _copy(f"optimizer {name}", self.rule.state[name], value)
-            if self.theta is not self.flat.theta:
-                self.theta.copy_(self.flat.theta)
-        self.version = state["version"]
-        self.skipped = state["skipped"]
-        self._skips_in_a_row = state["skips_in_a_row"]
+        load_learner_state(self, state, strict)
 
     def close(self) -> None:
         """Nothing is held open."""
-
-
-def _copy(name: str, target: Tensor, value: Tensor) -> None:
-    if target.shape != value.shape:
-        raise LearnerError(f"{name} has shape {tuple(value.shape)}, wanted {tuple(target.shape)}")
-    target.copy_(value)
-
-
-def _first_bad(estimate: GradEstimate) -> str:
-    for name, grad in (estimate.grads or {}).items():
-        if not bool(torch.isfinite(grad).all()):
-            return f"the gradient of {name!r}"
-    if not bool(torch.isfinite(estimate.loss)):
-        return "the loss"
-    return "the gradient norm"

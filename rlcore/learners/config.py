@@ -5,16 +5,23 @@ This module imports no torch, so that experiment files can be checked in a fract
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rlcore.errors import ConfigError
+from rlcore.learners.combinations import (
+    EstimatorConfig,
+    OptimizerConfig,
+    ParallelismConfig,
+    check_combination,
+)
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from rlcore.learners.base import GradientEstimator, ParallelStrategy, UpdateRule
     from rlcore.learners.composed import ComposedLearner
-    from rlcore.learners.optim.rules import UpdateRule
 
 Anneal = Literal["none", "linear"]
 _FORBID: dict[str, Any] = {"extra": "forbid"}
@@ -32,28 +39,36 @@ def _share(name: str, value: float) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SGDConfig:
-    """Stochastic gradient descent: ``m <- momentum m + g``, ``theta <- theta - lr m``.
+    """Gradient descent: ``m <- momentum m + (1 - dampening) g``, ``theta <- theta - lr m``.
 
     Attributes:
         lr: Step size.
         momentum: Share of the last direction that is kept; 0 is plain SGD.
+        dampening: Share of the gradient left out of the direction; equal to ``momentum`` it gives
+            the moving average of Mnih et al. 2016, section 4.5. Needs momentum.
         anneal: ``linear`` lowers the step size to 0 over the run's step budget.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "sgd"
+    clashes: ClassVar[Mapping[str, str]] = {}
     lr: float = 1e-2
     momentum: float = 0.0
+    dampening: float = 0.0
     anneal: Anneal = "none"
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
         _share("momentum", self.momentum)
+        _share("dampening", self.dampening)
+        if self.dampening and not self.momentum:
+            raise ConfigError(f"dampening needs momentum > 0, got dampening {self.dampening}")
 
     def build(self) -> UpdateRule:
         """Return the update rule."""
         from rlcore.learners.optim.rules import SGD
 
-        return SGD(self.momentum)
+        return SGD(self.momentum, self.dampening)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +83,8 @@ class AdamConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "adam"
+    clashes: ClassVar[Mapping[str, str]] = {}
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -99,6 +116,8 @@ class AdamWConfig:
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "adamw"
+    clashes: ClassVar[Mapping[str, str]] = {}
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -110,7 +129,7 @@ class AdamWConfig:
         _positive("eps", self.eps)
         for beta in self.betas:
             _share("betas", beta)
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ConfigError(f"weight_decay must be >= 0, got {self.weight_decay}")
 
     def build(self) -> UpdateRule:
@@ -122,7 +141,7 @@ class AdamWConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RMSPropConfig:
-    """RMSProp without momentum: ``g <- alpha g + (1 - alpha) d^2`` (Mnih et al. 2016, eq. S2).
+    """RMSProp: ``g <- alpha g + (1 - alpha) d^2`` (Mnih et al. 2016, eq. S2 and S3).
 
     The paper and TensorFlow put ``eps`` inside the root and TensorFlow starts ``g`` at 1;
     ``torch.optim.RMSprop`` puts it outside and starts at 0.
@@ -133,32 +152,34 @@ class RMSPropConfig:
         eps: Floor of the denominator.
         eps_inside: True divides by ``sqrt(g + eps)``, false by ``sqrt(g) + eps``.
         g_init: Starting value of ``g``.
+        momentum: Share of the last direction that is kept.
         anneal: ``linear`` lowers the step size to 0 over the run's step budget.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "rmsprop"
+    clashes: ClassVar[Mapping[str, str]] = {}
     lr: float = 7e-4
     alpha: float = 0.99
     eps: float = 0.1
     eps_inside: bool = True
     g_init: float = 1.0
+    momentum: float = 0.0
     anneal: Anneal = "none"
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
         _positive("eps", self.eps)
         _share("alpha", self.alpha)
-        if self.g_init < 0:
+        _share("momentum", self.momentum)
+        if not self.g_init >= 0:
             raise ConfigError(f"g_init must be >= 0, got {self.g_init}")
 
     def build(self) -> UpdateRule:
         """Return the update rule."""
         from rlcore.learners.optim.rules import RMSProp
 
-        return RMSProp(self.alpha, self.eps, self.eps_inside, self.g_init)
-
-
-OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig | RMSPropConfig
+        return RMSProp(self.alpha, self.eps, self.eps_inside, self.g_init, self.momentum)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,8 +187,10 @@ class BackpropConfig:
     """The exact gradient, by reverse-mode differentiation."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "backprop"
+    clashes: ClassVar[Mapping[str, str]] = {}
 
-    def build(self) -> Any:
+    def build(self) -> GradientEstimator:
         """Return the estimator."""
         from rlcore.learners.estimators.backprop import Backprop
 
@@ -179,8 +202,10 @@ class SingleConfig:
     """One process holds all parameters and sees all data."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    name: ClassVar[str] = "single"
+    clashes: ClassVar[Mapping[str, str]] = {}
 
-    def build(self) -> Any:
+    def build(self) -> ParallelStrategy:
         """Return the strategy."""
         from rlcore.learners.parallel.single import Single
 
@@ -201,17 +226,20 @@ class LearnerConfig:
         max_consecutive_skips: Skips in a row after which the run stops.
         device: ``auto`` takes a CUDA device where there is one.
         threads: Intra-op threads of the learner's process.
+        debug_purity: Compute the first batch's gradient twice and stop if the two differ: a loss
+            may depend on parameters, buffers, batch and random state alone.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
-    estimator: BackpropConfig = field(default_factory=BackpropConfig)
+    estimator: EstimatorConfig = field(default_factory=BackpropConfig)
     optimizer: OptimizerConfig = field(default_factory=RMSPropConfig)
-    parallelism: SingleConfig = field(default_factory=SingleConfig)
+    parallelism: ParallelismConfig = field(default_factory=SingleConfig)
     max_grad_norm: float | None = 40.0
     on_nonfinite: Literal["skip", "raise", "zero"] = "skip"
     max_consecutive_skips: int = 5
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
+    debug_purity: bool = False
 
     def __post_init__(self) -> None:
         if self.max_grad_norm is not None:
@@ -219,6 +247,7 @@ class LearnerConfig:
         for name in ("max_consecutive_skips", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
+        check_combination(self.estimator, self.optimizer, self.parallelism)
 
     def build(self, network: nn.Module, **options: Any) -> ComposedLearner:
         """Return the learner of ``network``; ``options`` are those of ``ComposedLearner``."""

@@ -13,5 +13,17 @@ class NoGradientError(LearnerError):
     """The loss does not depend on any trainable parameter."""
 
 
+class LossOutputError(LearnerError):
+    """A loss function returned something else than a scalar mean loss and its weight."""
+
+
+class ImpureLossError(LearnerError):
+    """Two calls of a loss with equal parameters, buffers, batch and random state differ."""
+
+
 class ParameterError(LearnerError):
-    """A trainable parameter is not a real floating-point tensor, or its shape changed."""
+    """A parameter is not a real floating-point tensor, or was replaced or reshaped."""
+
+
+class LearnerStateError(LearnerError):
+    """A saved state does not fit this learner."""

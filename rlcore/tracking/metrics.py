@@ -117,6 +117,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("fault/healthy", "actors", "Actors alive now."),
     ("fault/dropped_batches", "batches", "Batches lost to faults."),
     ("fault/nonfinite", "updates", "Updates skipped for a non-finite loss or gradient."),
+    ("fault/zeroed", "updates", "Updates that took non-finite gradient entries as 0."),
     ("fault/torn", "fragments", "Fragments whose checksum did not hold; none is trained on."),
     ("checkpoint/seconds", "s", "Time to write it."),
     ("checkpoint/bytes", "bytes", "Its size."),

@@ -2,53 +2,67 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
 
-from rlcore.learners.base import Batch, GradEstimate, GradStamp, LossFn
-from rlcore.learners.errors import EmptyBatchError, NoGradientError
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from rlcore.learners.flat import FlatParameters
+from rlcore.learners.base import GradEstimate, LossOutput, StepContext
+from rlcore.learners.errors import EmptyBatchError, LossOutputError, NoGradientError
 
 
 class Backprop:
     """One forward and one backward pass."""
 
-    def estimate(
-        self,
-        network: nn.Module,
-        flat: FlatParameters,
-        batch: Batch,
-        loss_fn: LossFn,
-        stamp: GradStamp,
-        reduction: str,
-    ) -> GradEstimate:
-        """Return the gradient of the mean loss, or of the summed loss with ``reduction="sum"``.
+    def estimate(self, ctx: StepContext) -> GradEstimate:
+        """Return the gradient of the mean loss.
 
         Raises:
-            EmptyBatchError: The loss has weight 0.
-            NoGradientError: The loss does not require gradients.
+            EmptyBatchError: The loss has weight 0. On a CUDA device the weight is not looked at
+                here; the learner skips and counts such a batch.
+            NoGradientError: The loss does not depend on a trainable parameter.
+            LossOutputError: The loss function did not return a scalar loss and its weight.
         """
-        for parameter in flat.parameters:
+        parameters = ctx.flat.parameters
+        for parameter in parameters:
             parameter.grad = None
-        output = loss_fn(network, batch)
-        if not output.loss.requires_grad:
-            raise NoGradientError("the loss does not require gradients: it reaches no parameter")
-        if output.weight.device.type == "cpu" and not float(output.weight) > 0:
-            raise EmptyBatchError(f"the batch has weight {float(output.weight):g}; wanted > 0")
-        loss = output.loss * output.weight if reduction == "sum" else output.loss
-        loss.backward()
+        output = ctx.loss_fn(ctx.network, ctx.batch)
+        check_output(output)
+        torch.autograd.backward(output.loss)
         grads = {
             name: parameter.grad
-            for name, parameter in zip(flat.names, flat.parameters, strict=True)
+            for name, parameter in zip(ctx.flat.names, parameters, strict=True)
             if parameter.grad is not None
         }
+        if not grads:
+            raise NoGradientError(
+                f"the loss reaches none of the trainable parameters ({', '.join(ctx.flat.names)})"
+            )
         return GradEstimate(
             grads=grads,
             loss=output.loss.detach(),
             weight=output.weight.detach(),
-            stamp=stamp,
+            stamp=ctx.stamp,
             metrics=output.metrics,
         )
+
+
+def check_output(output: LossOutput) -> None:
+    """Check what a loss function returned.
+
+    Raises:
+        LossOutputError: ``loss`` or ``weight`` is not a scalar tensor.
+        NoGradientError: ``loss`` does not require gradients.
+        EmptyBatchError: ``weight`` is not above 0, where that can be told without waiting.
+    """
+    if not isinstance(output, LossOutput):
+        raise LossOutputError(
+            f"the loss function returned {type(output).__name__}; wanted LossOutput"
+        )
+    for name, value in (("loss", output.loss), ("weight", output.weight)):
+        if not isinstance(value, Tensor):
+            raise LossOutputError(f"{name} is a {type(value).__name__}; wanted a scalar tensor")
+        if value.numel() != 1 or value.dim():
+            raise LossOutputError(f"{name} has shape {tuple(value.shape)}; wanted a scalar ()")
+    if output.weight.device.type == "cpu" and not float(output.weight) > 0:
+        raise EmptyBatchError(f"the batch has weight {float(output.weight):g}; wanted > 0")
+    if not output.loss.requires_grad:
+        raise NoGradientError("the loss does not require gradients: it reaches no parameter")

@@ -1,4 +1,7 @@
-"""The update rules as scalar loops: slow, exact, readable. Tests hold the fast ones against these."""
+"""The update rules as scalar loops: slow, exact, readable.
+
+Tests hold the fast ones against these.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import math
 Vector = list[float]
 
 
-def sgd(theta: Vector, grads: list[Vector], lr: float, momentum: float = 0.0) -> Vector:
+def sgd(
+    theta: Vector, grads: list[Vector], lr: float, momentum: float = 0.0, dampening: float = 0.0
+) -> Vector:
     """Return ``theta`` after SGD on ``grads`` in turn."""
     theta, m = list(theta), [0.0] * len(theta)
     for grad in grads:
         for i, g in enumerate(grad):
-            m[i] = momentum * m[i] + g
+            m[i] = momentum * m[i] + (1 - dampening) * g
             theta[i] -= lr * m[i]
     return theta
 
@@ -25,14 +30,16 @@ def rmsprop(
     eps: float,
     eps_inside: bool,
     g_init: float,
+    momentum: float = 0.0,
 ) -> Vector:
     """Return ``theta`` after RMSProp on ``grads`` in turn (Mnih et al. 2016, eq. S2, S3)."""
-    theta, mean = list(theta), [g_init] * len(theta)
+    theta, mean, m = list(theta), [g_init] * len(theta), [0.0] * len(theta)
     for grad in grads:
         for i, d in enumerate(grad):
             mean[i] = alpha * mean[i] + (1 - alpha) * d * d
             root = math.sqrt(mean[i] + eps) if eps_inside else math.sqrt(mean[i]) + eps
-            theta[i] -= lr * d / root
+            m[i] = momentum * m[i] + d / root
+            theta[i] -= lr * m[i]
     return theta
 
 

@@ -9,37 +9,20 @@ a private counter would give Adam a wrong bias correction), everyone else to fre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-StateSpec = dict[str, tuple[tuple[int, ...], torch.dtype, float]]
-"""State tensors by name: shape, dtype, starting value."""
-
-
-class UpdateRule(Protocol):
-    """Turns a gradient into a parameter change."""
-
-    state: dict[str, Tensor]
-
-    def state_spec(self, bounds: Sequence[int], dtype: torch.dtype) -> StateSpec:
-        """Return the state for parameters that lie between consecutive ``bounds``."""
-        ...
-
-    def bind(self, theta: Tensor, bounds: Sequence[int], state: dict[str, Tensor] | None) -> None:
-        """Act on ``theta`` with ``state`` (fresh where ``None``)."""
-        ...
-
-    def apply(self, grad: Tensor, lr: float, present: Sequence[int] | None = None) -> None:
-        """Apply one gradient; parameters not in ``present`` keep value and state."""
-        ...
+from rlcore.learners.base import StateSpec
+from rlcore.learners.errors import LearnerStateError
 
 
 class FlatRule:
-    """What the rules share: state, and runs of parameters that move together."""
+    """What the rules share: state, working memory, and runs of parameters that move together."""
 
     state: dict[str, Tensor]
+    theta: Tensor
+    bounds: list[int]
 
     def state_spec(self, bounds: Sequence[int], dtype: torch.dtype) -> StateSpec:
         """Return the state for parameters that lie between consecutive ``bounds``."""
@@ -48,24 +31,46 @@ class FlatRule:
     def bind(
         self, theta: Tensor, bounds: Sequence[int], state: dict[str, Tensor] | None = None
     ) -> None:
-        """Act on ``theta`` with ``state`` (fresh where ``None``)."""
+        """Act on ``theta`` with ``state`` (fresh where ``None``).
+
+        Raises:
+            LearnerStateError: ``state`` does not follow :meth:`state_spec`.
+        """
         self.theta = theta
         self.bounds = list(bounds)
         spec = self.state_spec(bounds, theta.dtype)
         if state is None:
             state = {
-                name: torch.full(shape, start, dtype=dtype, device=_device(name, theta))
+                name: torch.full(shape, start, dtype=dtype, device=theta.device)
                 for name, (shape, dtype, start) in spec.items()
             }
-        if set(state) != set(spec):
-            raise ValueError(f"state must have {sorted(spec)}, got {sorted(state)}")
+        _check_state(state, spec)
         self.state = state
         self._scratch = torch.empty_like(theta)
+        self.state_changed()
 
     def apply(self, grad: Tensor, lr: float, present: Sequence[int] | None = None) -> None:
         """Apply one gradient; parameters not in ``present`` keep value and state."""
         for start, stop in self._runs(present):
             self._apply(grad, lr, start, stop)
+
+    def clone_state(self) -> dict[str, Tensor]:
+        """Return a copy of the state, for trying steps that are taken back."""
+        return {name: value.clone() for name, value in self.state.items()}
+
+    def state_changed(self) -> None:
+        """Take notice that someone else wrote to ``state``."""
+
+    def scratch_bytes(self) -> int:
+        """Return the bytes of working memory beyond ``state``."""
+        return self._scratch.numel() * self._scratch.element_size()
+
+    def predict(self, horizon: float, lr: float) -> Tensor:
+        """Return ``theta`` moved on by ``horizon`` steps along the rule's present direction.
+
+        A rule without memory of a direction predicts that nothing moves.
+        """
+        return self.theta.clone()
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
         raise NotImplementedError
@@ -89,25 +94,42 @@ class FlatRule:
         return [vector[window] for vector in vectors]
 
 
-def _device(name: str, theta: Tensor) -> torch.device:
-    return torch.device("cpu") if name == "step" else theta.device
+def _check_state(state: dict[str, Tensor], spec: StateSpec) -> None:
+    if set(state) != set(spec):
+        raise LearnerStateError(f"state has {sorted(state)}; wanted {sorted(spec)}")
+    for name, (shape, dtype, _) in spec.items():
+        found = state[name]
+        if found.shape != torch.Size(shape) or found.dtype != dtype:
+            raise LearnerStateError(
+                f"state {name!r} is {found.dtype} {tuple(found.shape)}; wanted {dtype} {shape}"
+            )
 
 
 class SGD(FlatRule):
-    """``m <- momentum m + g``, ``theta <- theta - lr m`` (``m`` is ``g`` without momentum)."""
+    """``m <- momentum m + (1 - dampening) g``, ``theta <- theta - lr m``.
 
-    def __init__(self, momentum: float = 0.0) -> None:
+    Without momentum ``m`` is ``g``. Unlike in ``torch.optim.SGD`` the first ``m`` is dampened too.
+    """
+
+    def __init__(self, momentum: float = 0.0, dampening: float = 0.0) -> None:
         self.momentum = momentum
+        self.dampening = dampening
 
     def state_spec(self, bounds: Sequence[int], dtype: torch.dtype) -> StateSpec:
         """Return the momentum vector, where there is one."""
         return {"momentum": ((bounds[-1],), dtype, 0.0)} if self.momentum else {}
 
+    def predict(self, horizon: float, lr: float) -> Tensor:
+        """Return ``theta - horizon lr m`` (Kosson et al. 2021, weight prediction)."""
+        if not self.momentum:
+            return self.theta.clone()
+        return self.theta.add(self.state["momentum"], alpha=-horizon * lr)
+
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
         theta, direction = self._cut(start, stop, self.theta, grad)
         if self.momentum:
             (m,) = self._cut(start, stop, self.state["momentum"])
-            direction = m.mul_(self.momentum).add_(direction)
+            direction = m.mul_(self.momentum).add_(direction, alpha=1.0 - self.dampening)
         theta.add_(direction, alpha=-lr)
 
 
@@ -115,36 +137,59 @@ class RMSProp(FlatRule):
     """``g <- alpha g + (1 - alpha) d^2``, ``theta <- theta - lr d / sqrt(g + eps)``.
 
     Mnih et al. 2016, eq. S2 and S3. With ``eps_inside=False`` the denominator is ``sqrt(g) + eps``.
+    With momentum the quotient is added to ``momentum m`` first, as in ``torch.optim.RMSprop``.
     """
 
-    def __init__(self, alpha: float, eps: float, eps_inside: bool = True, g_init: float = 1.0):
+    def __init__(
+        self,
+        alpha: float,
+        eps: float,
+        eps_inside: bool = True,
+        g_init: float = 1.0,
+        momentum: float = 0.0,
+    ) -> None:
         self.alpha = alpha
         self.eps = eps
         self.eps_inside = eps_inside
         self.g_init = g_init
+        self.momentum = momentum
 
     def state_spec(self, bounds: Sequence[int], dtype: torch.dtype) -> StateSpec:
-        """Return the mean squared gradient ``g``."""
-        return {"g": ((bounds[-1],), dtype, self.g_init)}
+        """Return the mean squared gradient ``g``, and the momentum vector where there is one."""
+        spec: StateSpec = {"g": ((bounds[-1],), dtype, self.g_init)}
+        if self.momentum:
+            spec["momentum"] = ((bounds[-1],), dtype, 0.0)
+        return spec
+
+    def predict(self, horizon: float, lr: float) -> Tensor:
+        """Return ``theta - horizon lr m``."""
+        if not self.momentum:
+            return self.theta.clone()
+        return self.theta.add(self.state["momentum"], alpha=-horizon * lr)
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
-        theta, d, g, root = self._cut(
-            start, stop, self.theta, grad, self.state["g"], self._scratch
-        )
+        theta, d, g, root = self._cut(start, stop, self.theta, grad, self.state["g"], self._scratch)
         g.mul_(self.alpha).addcmul_(d, d, value=1.0 - self.alpha)
         if self.eps_inside:
             torch.add(g, self.eps, out=root).sqrt_()
         else:
             torch.sqrt(g, out=root).add_(self.eps)
-        theta.addcdiv_(d, root, value=-lr)
+        if self.momentum:
+            (m,) = self._cut(start, stop, self.state["momentum"])
+            theta.add_(m.mul_(self.momentum).addcdiv_(d, root), alpha=-lr)
+        else:
+            theta.addcdiv_(d, root, value=-lr)
 
 
 class Adam(FlatRule):
-    """Adam; with ``weight_decay`` AdamW (the decay is decoupled from the gradient)."""
+    """Adam (Kingma & Ba 2015, algorithm 1); with ``weight_decay`` AdamW (decoupled decay).
 
-    def __init__(
-        self, betas: tuple[float, float], eps: float, weight_decay: float = 0.0
-    ) -> None:
+    There is a step counter for each parameter tensor, as one that had no gradient for a while
+    needs another bias correction. On a CUDA device the counters live there and are never read
+    back.
+    """
+
+    def __init__(self, betas: tuple[float, float], eps: float, weight_decay: float = 0.0) -> None:
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
@@ -158,17 +203,66 @@ class Adam(FlatRule):
             "step": ((len(bounds) - 1,), torch.float64, 0.0),
         }
 
+    def state_changed(self) -> None:
+        """Look whether all parameters have taken equally many steps."""
+        steps = self.state["step"].tolist()
+        self._equal_steps = len(set(steps)) <= 1
+
+    def apply(self, grad: Tensor, lr: float, present: Sequence[int] | None = None) -> None:
+        """Apply one gradient; parameters not in ``present`` keep value and state."""
+        if present is not None and len(present) < len(self.bounds) - 1:
+            self._equal_steps = False
+        super().apply(grad, lr, present)
+
+    def predict(self, horizon: float, lr: float) -> Tensor:
+        """Return ``theta`` after ``horizon`` steps of the present corrected moments."""
+        moved = self.theta.clone()
+        for start, stop in self._runs(None):
+            step = self._step(start, stop)
+            out, m, v = self._cut(
+                start, stop, moved, self.state["exp_avg"], self.state["exp_avg_sq"]
+            )
+            if step:
+                scale, shift, size = self._corrections(step, lr)
+                out.addcdiv_(m, v.sqrt().mul_(scale).add_(shift), value=-horizon * size)
+        return moved
+
     def _runs(self, present: Sequence[int] | None) -> list[tuple[int, int]]:
         """Split runs where step counters differ: each has its own bias correction."""
-        steps = self.state["step"].tolist()
-        runs: list[tuple[int, int]] = []
-        for start, stop in super()._runs(present):
-            for index in range(start, stop):
-                if runs and runs[-1][1] == index and steps[runs[-1][0]] == steps[index]:
-                    runs[-1] = (runs[-1][0], index + 1)
-                else:
-                    runs.append((index, index + 1))
-        return runs
+        runs = super()._runs(present)
+        counter = self.state["step"]
+        if counter.is_cuda:
+            if self._equal_steps:
+                return runs
+            return [(i, i + 1) for start, stop in runs for i in range(start, stop)]
+        steps = counter.tolist()
+        split: list[tuple[int, int]] = []
+        for start, stop in runs:
+            first = start
+            for index in range(start + 1, stop + 1):
+                if index == stop or steps[index] != steps[first]:
+                    split.append((first, index))
+                    first = index
+        return split
+
+    def _step(self, start: int, stop: int) -> float | Tensor:
+        counter = self.state["step"]
+        return counter[start] if counter.is_cuda else float(counter[start])
+
+    def _corrections(
+        self, step: float | Tensor, lr: float
+    ) -> tuple[float | Tensor, float | Tensor, float]:
+        """Return ``scale``, ``shift``, ``size``.
+
+        Then ``theta`` moves by ``-size m / (scale sqrt(v) + shift)``. On a device the
+        first moment's correction goes into the denominator, because the factor of a fused division
+        has to be a Python number.
+        """
+        beta1, beta2 = self.betas
+        if isinstance(step, Tensor):
+            first, second = 1.0 - beta1**step, (1.0 - beta2**step).sqrt()
+            return first / second, self.eps * first, lr
+        return 1.0 / (1.0 - beta2**step) ** 0.5, self.eps, lr / (1.0 - beta1**step)
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
         theta, d, m, v, root = self._cut(
@@ -180,13 +274,12 @@ class Adam(FlatRule):
             self.state["exp_avg_sq"],
             self._scratch,
         )
-        counter = self.state["step"][start:stop]
-        counter.add_(1.0)
-        step = float(counter[0])
+        self.state["step"][start:stop].add_(1.0)
         beta1, beta2 = self.betas
         if self.weight_decay:
             theta.mul_(1.0 - lr * self.weight_decay)
         m.lerp_(d, 1.0 - beta1)
         v.mul_(beta2).addcmul_(d, d, value=1.0 - beta2)
-        torch.sqrt(v, out=root).div_((1.0 - beta2**step) ** 0.5).add_(self.eps)
-        theta.addcdiv_(m, root, value=-lr / (1.0 - beta1**step))
+        scale, shift, size = self._corrections(self._step(start, stop), lr)
+        torch.sqrt(v, out=root).mul_(scale).add_(shift)
+        theta.addcdiv_(m, root, value=-size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from rlcore.learners.base import GradEstimate
@@ -18,4 +19,5 @@ class Single:
 
     def global_norm(self, flat_grad: Tensor) -> Tensor:
         """Return the L2 norm of the whole gradient."""
-        return flat_grad.norm()
+        norm: Tensor = torch.linalg.vector_norm(flat_grad)
+        return norm
