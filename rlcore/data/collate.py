@@ -38,6 +38,7 @@ class Collator:
         self.count = count
         self.device = device
         self._staging: dict[str, Tensor] = {}
+        self._copied: torch.cuda.Event | None = None
         if count > 1 or device.type != "cpu":
             for name, field in spec.items():
                 if name not in _ROW_FIELDS:
@@ -65,6 +66,8 @@ class Collator:
         return batch
 
     def _copy(self, fragments: Sequence[Fragment]) -> dict[str, Any]:
+        if self._copied is not None:
+            self._copied.synchronize()  # the last batch must have left the staging buffers
         for name, target in self._targets.items():
             initial = self.spec[name].kind == "initial"
             for i, fragment in enumerate(fragments):
@@ -75,7 +78,11 @@ class Collator:
                     target[:, columns] = fragment.arrays[name]
         if self.device.type == "cpu":
             return dict(self._staging)
-        return {n: t.to(self.device, non_blocking=True) for n, t in self._staging.items()}
+        batch = {n: t.to(self.device, non_blocking=True) for n, t in self._staging.items()}
+        if self.device.type == "cuda":
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record(torch.cuda.current_stream(self.device))
+        return batch
 
     def _final_rows(self, fragments: Sequence[Fragment]) -> dict[str, Tensor]:
         width = self.envs * self.count

@@ -65,7 +65,9 @@ class RingLayout:
         for name, field in spec.items():
             shape = field.full_shape(unroll, envs)
             self.fields[name] = (offset, shape, field.dtype)
-            offset = align(offset + int(np.prod(shape, dtype=np.int64)) * np.dtype(field.dtype).itemsize)
+            offset = align(
+                offset + int(np.prod(shape, dtype=np.int64)) * np.dtype(field.dtype).itemsize
+            )
         self.slot_bytes = max(offset, align(1))
 
 
@@ -174,13 +176,15 @@ class TrajectoryRing:
     def reclaim(self, streams: Iterable[int]) -> int:
         """Free the half-written slots of a dead actor's streams; return how many there were.
 
-        Published fragments stay: they are whole.
+        Published fragments stay: they are whole. The stream's next writer starts again at the round
+        that was lost, also where the dead one had counted it already, so that no round is missing.
         """
         freed = 0
         for stream in streams:
             for slot in self._slots_of(stream):
                 row = self._header[slot]
                 if row[STATE] == WRITING:
+                    self.written[stream] = row[ROUND]
                     row[STATE] = FREE
                     freed += 1
         return freed
