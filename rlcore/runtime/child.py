@@ -15,12 +15,14 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
 from rlcore.errors import RlcoreError
 
 _PR_SET_PDEATHSIG = 1
+PARENT_CHECK_S = 0.2
 
 
 class Messages:
@@ -42,20 +44,40 @@ class Messages:
                     os._exit(1)
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; exit now if it already has."""
-    if sys.platform == "linux":
+def die_with_parent(parent: int, long_lived: bool) -> None:
+    """See to it that this process ends when its parent does; exit now if it already has.
+
+    Args:
+        parent: Process id of the parent.
+        long_lived: This process was started by the parent's main thread. Linux kills a process when
+            the *thread* that started it ends, so with any other thread a watch on the parent's
+            number takes the kernel's place.
+    """
+    if sys.platform == "linux" and long_lived:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def main(argv: list[str]) -> int:
     """Run the function that the boot message names; return the exit status."""
     boot_fd, message_fd = int(argv[0]), int(argv[1])
     with os.fdopen(boot_fd) as file:
-        boot = json.load(file)
-    die_with_parent(boot["parent"])
+        text = file.read()
+    if not text:
+        return 1  # the parent died before it had said what to do
+    boot = json.loads(text)
+    die_with_parent(boot["parent"], boot["long_lived"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):

@@ -9,8 +9,8 @@ import numpy as np
 
 from rlcore.data.shared_memory import SharedBlock
 
-# Global cells. Writer: STOP_REQUEST the supervisor; the rest the learner.
-STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST = range(4)
+# Global cells. Writer: STOP_REQUEST and ABANDON the supervisor; the rest the learner.
+STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST, ABANDON, PUBLISHED = range(6)
 _GLOBALS = 8
 
 # Cells of one actor. Writer: INCARNATION the supervisor; the rest the actor.
@@ -21,7 +21,7 @@ STARTING, COLLECTING, WAITING, STOPPED = range(4)
 PHASE_NAMES = ("starting", "collecting", "waiting", "stopped")
 
 # Cells of one stream. Writer: the actor.
-DUMPED_ROUND, SEED_INCARNATION = range(2)
+DUMPED_ROUND, FAILED_ROUND = range(2)
 _PER_STREAM = 2
 
 NO_ROUND = -1
@@ -40,7 +40,7 @@ class Control:
         self.stream = rest[actors * _PER_ACTOR :].reshape(streams, _PER_STREAM)
         if fd is None:
             self.globals[CHECKPOINT_ROUND] = NO_ROUND
-            self.stream[:, DUMPED_ROUND] = NO_ROUND
+            self.stream[:] = NO_ROUND
 
     @property
     def fd(self) -> int:
@@ -64,6 +64,24 @@ class Control:
     def request_stop(self) -> None:
         """Ask the learner to finish."""
         self.globals[STOP_REQUEST] = 1
+
+    @property
+    def streams_abandoned(self) -> bool:
+        """Whether an actor is gone for good, so that not every stream can write its state."""
+        return bool(self.globals[ABANDON])
+
+    def abandon_streams(self) -> None:
+        """Tell the learner not to wait for stream states."""
+        self.globals[ABANDON] = 1
+
+    @property
+    def published(self) -> bool:
+        """Whether actors may begin: every version that they may ask for is in the store."""
+        return bool(self.globals[PUBLISHED])
+
+    def announce_published(self) -> None:
+        """Let the actors begin."""
+        self.globals[PUBLISHED] = 1
 
     @property
     def checkpoint_round(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +19,10 @@ Message = dict[str, Any]
 
 
 class ChildProcess:
-    """One running child.
+    """One running child, the leader of a process group of its own.
+
+    A child that dies before it has read what it is to do counts as any other that was lost:
+    ``poll`` gives its exit status.
 
     Args:
         name: For messages and the log file, for example ``actor-00``.
@@ -26,6 +31,12 @@ class ChildProcess:
         fds: Descriptors the child inherits, under the same numbers.
         log: File that receives the child's output.
         threads: Intra-op threads; set before the child imports anything heavy.
+
+    Attributes:
+        ended: No further message can come: the child has closed its end of the pipe.
+
+    Raises:
+        OSError: The process cannot be started.
     """
 
     def __init__(
@@ -40,33 +51,28 @@ class ChildProcess:
         self.name = name
         self.log = log
         self.messages: list[Message] = []
+        self.ended = False
         self._partial = b""
+        boot = {
+            "parent": os.getpid(),
+            "long_lived": threading.current_thread() is threading.main_thread(),
+            "path": sys.path,
+            "entry": entry,
+            "args": args,
+        }
         boot_read, boot_write = os.pipe()
         self._read, message_write = os.pipe()
         os.set_blocking(self._read, False)
-        command = [sys.executable, "-u", "-m", "rlcore.runtime.child", str(boot_read), str(message_write)]
-        count = str(threads)
-        env = os.environ | {
-            "OMP_NUM_THREADS": count,
-            "MKL_NUM_THREADS": count,
-            "OPENBLAS_NUM_THREADS": count,
-            "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
-        }
-        with log.open("ab") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                command,
-                pass_fds=(*fds, boot_read, message_write),
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        os.close(boot_read)
-        os.close(message_write)
-        boot = {"parent": os.getpid(), "path": sys.path, "entry": entry, "args": args}
-        with os.fdopen(boot_write, "w") as file:
-            json.dump(boot, file)
+        try:
+            self.process = _start((boot_read, message_write), fds, log, threads)
+        except BaseException:
+            self.close()
+            os.close(boot_write)
+            raise
+        finally:
+            os.close(boot_read)
+            os.close(message_write)
+        _write_all(boot_write, json.dumps(boot).encode())
         self.started = time.monotonic()
 
     @property
@@ -80,7 +86,14 @@ class ChildProcess:
         return self._read
 
     def poll(self) -> int | None:
-        """Return the exit status, or ``None`` while the child runs."""
+        """Return the exit status, or ``None`` while the child runs.
+
+        What a child that has ended left running in its group (environments that are processes of
+        their own) is killed with it.
+        """
+        if self.process.returncode is None and _has_ended(self.pid):
+            # Before the child is waited for: until then nobody else can get its number.
+            self._signal_group(signal.SIGKILL)
         return self.process.poll()
 
     def receive(self) -> list[Message]:
@@ -91,6 +104,7 @@ class ChildProcess:
             except BlockingIOError:
                 break
             if not chunk:
+                self.ended = True
                 break
             self._partial += chunk
         *lines, self._partial = self._partial.split(b"\n")
@@ -101,15 +115,24 @@ class ChildProcess:
         if hasattr(signal, "SIGUSR1") and self.poll() is None:
             self.process.send_signal(signal.SIGUSR1)
 
-    def end(self, grace_s: float = 2.0) -> int:
-        """SIGTERM, then SIGKILL after ``grace_s``; return the exit status."""
+    def terminate(self) -> None:
+        """Ask the child and its whole process group to end (SIGTERM); does not wait."""
         if self.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(grace_s)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
+            self._signal_group(signal.SIGTERM)
+
+    def end(self, grace_s: float = 2.0) -> int:
+        """SIGTERM to its process group, SIGKILL after ``grace_s``; return the exit status."""
+        self.terminate()
+        deadline = time.monotonic() + grace_s
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if self.poll() is None:
+            self._signal_group(signal.SIGKILL)
         return self.process.wait()
+
+    def _signal_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
     def close(self) -> None:
         """Close the message pipe; the child must have ended."""
@@ -128,9 +151,57 @@ def describe_exit(status: int) -> str:
         return f"killed by signal {-status}"
 
 
-def wait_readable(fds: list[int], timeout: float) -> None:
-    """Sleep until one of ``fds`` is readable or ``timeout`` seconds have passed."""
-    if fds:
-        select.select(fds, [], [], timeout)
-    else:
-        time.sleep(timeout)
+def wait_for_messages(children: Iterable[ChildProcess], timeout: float) -> None:
+    """Sleep until one of ``children`` has sent something or ``timeout`` seconds have passed.
+
+    Those that can send nothing more are left out: their pipes would be readable for ever.
+    """
+    poll = select.poll()
+    for child in children:
+        if not child.ended:
+            poll.register(child.read_fd, select.POLLIN)
+    poll.poll(timeout * 1000.0)
+
+
+def _start(
+    pipes: tuple[int, int], fds: Iterable[int], log: Path, threads: int
+) -> subprocess.Popen[bytes]:
+    count = str(threads)
+    env = os.environ | {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-u", "-m", "rlcore.runtime.child", *map(str, pipes)],
+            pass_fds=(*fds, *pipes),
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write and close; a reader that is gone is noticed elsewhere."""
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a child has ended, leaving it to be waited for."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False

@@ -7,20 +7,29 @@ actor starts again with fresh episodes. When the parent dies, the kernel ends ev
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlcore.errors import ActorLostError, EnvContractError, LearnerError, NonFiniteError, RlcoreError
+from rlcore.errors import (
+    ActorLostError,
+    EnvContractError,
+    LearnerError,
+    NonFiniteError,
+    RlcoreError,
+)
 from rlcore.runtime import control as ctl
 from rlcore.runtime.channels import Channels, parameter_layout
 from rlcore.runtime.plan import Parts, RunPlan
-from rlcore.runtime.process import ChildProcess, Message, describe_exit, wait_readable
+from rlcore.runtime.process import ChildProcess, Message, describe_exit, wait_for_messages
 from rlcore.runtime.restarts import RestartBudget
 
 STOP_DEADLINE_S = 30.0
 STACK_DUMP_S = 1.0
+LEAVE_S = 3.0
+GRACE_S = 2.0
 _ERRORS: dict[str, type[RlcoreError]] = {
     error.__name__: error for error in (EnvContractError, NonFiniteError, LearnerError)
 }
@@ -81,7 +90,13 @@ class Supervisor:
         return self.channels.fds()
 
     def start(self) -> None:
-        """Start all processes."""
+        """Start all processes.
+
+        Call it, and ``poll``, from one thread that lives as long as the run. From the main thread
+        the kernel ends every child with this process; from another thread the children themselves
+        watch that this process lives, and notice its end within
+        ``rlcore.runtime.child.PARENT_CHECK_S``.
+        """
         self.learner = self._spawn("learner", self.learner_entry, {}, self.plan.learner_threads)
         self.start_actors()
 
@@ -92,7 +107,9 @@ class Supervisor:
 
     def _spawn(self, name: str, entry: str, args: dict[str, Any], threads: int) -> ChildProcess:
         fds = self.shared_fds()
-        numbers = {n for value in fds.values() for n in (value if isinstance(value, list) else [value])}
+        numbers = {
+            n for value in fds.values() for n in (value if isinstance(value, list) else [value])
+        }
         log = Path(self.plan.run_dir) / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         return ChildProcess(
@@ -105,30 +122,39 @@ class Supervisor:
         seat.child = self._spawn(
             f"actor-{seat.index:02d}",
             self.actor_entry,
-            {"index": seat.index, "streams": seat.streams},
+            {"index": seat.index, "streams": seat.streams} | self.actor_args(),
             self.plan.threads_per_actor,
         )
         seat.beat, seat.beat_at, seat.error = int(row[ctl.BEAT]), time.monotonic(), None
+
+    def actor_args(self) -> dict[str, Any]:
+        """Return what actors are told besides the plan."""
+        return {}
 
     # -- watching -------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Message]:
         """Wait up to ``timeout`` seconds and return what has happened.
 
+        A failure is raised by the call after the one that sets ``finished``, so that the messages
+        which led to it are not lost.
+
         Raises:
             ActorLostError: Actors failed more often than allowed; the learner has checkpointed.
             EnvContractError: An environment broke the contract.
             LearnerError: The learner died.
         """
-        wait_readable([child.read_fd for child in self._children()], timeout)
+        if self.finished and self._failure is not None:
+            raise self._failure
+        wait_for_messages(self._children(), timeout)
         messages = self._receive()
         now = time.monotonic()
         if not self._stopping:
             for seat in self.seats:
                 self._watch(seat, now, messages)
-        self._watch_learner(now)
-        if self.finished and self._failure is not None:
-            raise self._failure
+        elif any(seat.child is None or seat.child.poll() is not None for seat in self.seats):
+            self.control.abandon_streams()
+        self._watch_learner(now, messages)
         return messages
 
     def _children(self) -> list[ChildProcess]:
@@ -196,10 +222,14 @@ class Supervisor:
             time.sleep(STACK_DUMP_S)
             seat.child.end()
             seconds = now - seat.beat_at
-            self._lost(seat, f"no step for {seconds:.1f} s (stack in {seat.child.log})", now, messages)
+            self._lost(
+                seat, f"no step for {seconds:.1f} s (stack in {seat.child.log})", now, messages
+            )
         elif self._too_big(seat, now):
             seat.child.end()
-            self._lost(seat, f"over runtime.memory_limit_mb={self.plan.memory_limit_mb}", now, messages)
+            self._lost(
+                seat, f"over runtime.memory_limit_mb={self.plan.memory_limit_mb}", now, messages
+            )
 
     def _hung(self, seat: ActorSeat, now: float) -> bool:
         row = self.control.actor[seat.index]
@@ -259,8 +289,10 @@ class Supervisor:
         return self.channels.ring.reclaim(streams)
 
     def _healthy_possible(self) -> int:
-        return len(self.seats) if self.plan.max_restarts > 0 else sum(
-            seat.child is not None for seat in self.seats
+        return (
+            len(self.seats)
+            if self.plan.max_restarts > 0
+            else sum(seat.child is not None for seat in self.seats)
         )
 
     # -- ending ---------------------------------------------------------------------------------
@@ -282,7 +314,7 @@ class Supervisor:
         self.channels.ready.signal()
         self.channels.signal_free()
 
-    def _watch_learner(self, now: float) -> None:
+    def _watch_learner(self, now: float, messages: list[Message]) -> None:
         if self.learner is None or self.finished:
             return
         status = self.learner.poll()
@@ -294,8 +326,7 @@ class Supervisor:
                 )
                 self.finished = True
             return
-        for message in self.learner.receive():
-            self._from_learner(message)
+        messages += [self._from_learner(message) for message in self.learner.receive()]
         if self._done is None and self._failure is None:
             self._failure = LearnerError(
                 f"the learner was lost ({describe_exit(status)}; log: {self.learner.log}); the "
@@ -312,11 +343,15 @@ class Supervisor:
         """End every process and free the shared memory; safe to call at any time."""
         self.control.stop()
         self.wake()
-        deadline = time.monotonic() + 3.0
-        for child in self._children():
-            while child.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            child.end()
+        deadline = time.monotonic() + LEAVE_S
+        children = self._children()
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        deadline = time.monotonic() + GRACE_S
+        for child in children:
+            child.terminate()
+        for child in children:
+            child.end(max(0.0, deadline - time.monotonic()))
             child.close()
         self.learner = None
         for seat in self.seats:
@@ -334,4 +369,4 @@ def resident_mb(pid: int) -> float:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return 0.0
-    return pages * 4096 / (1 << 20)
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
