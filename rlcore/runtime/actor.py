@@ -6,6 +6,7 @@ its own random generators and recurrent state; which actor runs it changes nothi
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,11 +17,12 @@ from torch import nn
 
 from rlcore.data.ring import Arrays, TrajectoryRing
 from rlcore.data.seeding import derive_seed, env_seeds
-from rlcore.errors import NonFiniteError
+from rlcore.errors import CheckpointError, NonFiniteError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.contracts import Agent, State, Step
-from rlcore.runtime.control import Control
+from rlcore.runtime.control import NO_ROUND, Control
 from rlcore.runtime.env_stream import EnvStream, StepRow
+from rlcore.runtime.env_tree import EnvStateUnavailable
 from rlcore.runtime.param_store import ParamReader
 from rlcore.runtime.schedule import Schedule
 
@@ -29,6 +31,8 @@ StreamState = dict[str, Any]
 
 DumpFn = Callable[[int, int, StreamState], None]
 """Called as ``dump(stream, round, state)`` at the start of the round a checkpoint asks for."""
+
+_log = logging.getLogger(__name__)
 
 
 class SlotViews:
@@ -130,14 +134,26 @@ class StreamPlayer:
             )
 
     def get_state(self) -> StreamState:
-        """Return everything the stream carries from one round to the next."""
-        env = self.env.get_state()
-        arrays = {f"env/{name}": array for name, array in env["arrays"].items()}
-        arrays |= {f"core/{i}": part.numpy().copy() for i, part in enumerate(self.state)}
+        """Return everything the stream carries from one round to the next.
+
+        Where the environments do not give their state, ``env`` is ``None`` and ``why`` says so.
+        """
+        arrays = {f"core/{i}": part.numpy().copy() for i, part in enumerate(self.state)}
+        try:
+            env = self.env.get_state()
+        except EnvStateUnavailable as error:
+            return {"json": {"env": None, "why": str(error)}, "arrays": arrays}
+        arrays |= {f"env/{name}": array for name, array in env["arrays"].items()}
         return {"json": {"env": env["json"]}, "arrays": arrays}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``get_state`` returned."""
+        """Go on from what ``get_state`` returned.
+
+        A state without environments leaves the stream at the start of fresh episodes, where the
+        recurrent state is the initial one.
+        """
+        if state["json"]["env"] is None:
+            return
         arrays = state["arrays"]
         env = {name[4:]: array for name, array in arrays.items() if name.startswith("env/")}
         self.env.set_state({"json": state["json"]["env"], "arrays": env})
@@ -206,8 +222,7 @@ class Actor:
         ring, row = self.ring, self._row
         round_ = int(ring.written[player.index])
         if self.control.checkpoint_round == round_ and self.dump is not None:
-            self.dump(player.index, round_, player.get_state())
-            self.control.stream[player.index, ctl.DUMPED_ROUND] = round_
+            self._dump(player, round_, self.dump)
         # The slot is claimed with a lower bound of its version before the pull, so that the learner
         # never overlooks a fragment that is about to be written with old parameters.
         slot, arrays = ring.begin_write(
@@ -224,6 +239,17 @@ class Actor:
         row[ctl.PADDED] += padded * ring.envs
         row[ctl.COLLECT_NS] += time.monotonic_ns() - started
 
+    def _dump(self, player: StreamPlayer, round_: int, dump: DumpFn) -> None:
+        cells, failed = self.control.stream[player.index], NO_ROUND
+        try:
+            dump(player.index, round_, player.get_state())
+        except CheckpointError as error:
+            # It costs a checkpoint, not the actor: the learner reads the mark and says so.
+            _log.warning("%s", error)
+            failed = round_
+        cells[ctl.FAILED_ROUND] = failed
+        cells[ctl.DUMPED_ROUND] = round_
+
     def _beat(self) -> None:
         self._row[ctl.BEAT] += 1
 
@@ -236,4 +262,3 @@ def _check_finite(arrays: Arrays, player: StreamPlayer) -> None:
             f"behaviour log-probability is {log_mu[t, env]} in stream {player.index}, "
             f"environment {env}, step {t} of the fragment; wanted a finite number"
         )
-

@@ -28,7 +28,7 @@ from rlcore.runtime.child import Messages
 from rlcore.runtime.control import Control
 from rlcore.runtime.nested_state import join_state
 from rlcore.runtime.plan import Parts, RunPlan
-from rlcore.runtime.roles import INCARNATIONS_PER_EPOCH, load_parts, open_checkpoint
+from rlcore.runtime.roles import INCARNATIONS_PER_EPOCH, load_parts
 
 StateSpec = dict[str, tuple[tuple[int, ...], torch.dtype, float]]
 
@@ -84,7 +84,7 @@ class HogwildWorker:
         shared: Parameters of all workers.
         control: The control block; row ``index`` is this worker's.
         index: Which worker this is.
-        checkpoint: What is resumed, if anything; only counters matter here.
+        before: Environment steps and updates of the run before this start.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class HogwildWorker:
         shared: SharedTheta,
         control: Control,
         index: int,
-        checkpoint: Checkpoint | None = None,
+        before: tuple[int, int] = (0, 0),
     ) -> None:
         self.plan = plan
         self.agent = parts.agent
@@ -104,9 +104,7 @@ class HogwildWorker:
         self.network = parts.agent.build_network()
         self.learner = shared.make_learner(self.network, parts, plan.hogwild_lock)
         self.limits = plan.limits()
-        totals = {} if checkpoint is None else checkpoint.state["totals"]
-        self.steps_before = totals.get("env_steps", 0)
-        self.updates_before = totals.get("updates", 0)
+        self.steps_before, self.updates_before = before
         spec = plan.fragment_spec(parts)
         streams = plan.streams_of(index)
         unroll = parts.agent.unroll
@@ -224,7 +222,8 @@ def worker_main(args: dict[str, Any], messages: Messages) -> None:
     control = Control(plan.actors, plan.streams, args["fds"]["control"])
     shared = SharedTheta(parts.agent.build_network(), parts, args["fds"]["theta"])
     index = args["index"]
-    worker = HogwildWorker(plan, parts, shared, control, index, open_checkpoint(plan))
+    steps, updates = args["before"]
+    worker = HogwildWorker(plan, parts, shared, control, index, (steps, updates))
     messages.send("started", actor=index)
     control.actor[index, ctl.PHASE] = ctl.COLLECTING
     run_worker(worker, lambda out: messages.send("worker", **out))
@@ -245,4 +244,4 @@ def run_worker(worker: HogwildWorker, send: Callable[[dict[str, Any]], None]) ->
         if due:
             send(worker.take_report(report))
             last = time.monotonic()
-
+    send(worker.take_report(None))

@@ -8,16 +8,16 @@ from typing import Any
 
 from rlcore.errors import CheckpointError
 from rlcore.runtime import control as ctl
-from rlcore.runtime.checkpoint import Checkpointer
 from rlcore.runtime.control import Control
 from rlcore.runtime.hogwild import HogwildWorker, SharedTheta, initial_shared
 from rlcore.runtime.nested_state import split_state
 from rlcore.runtime.plan import Parts, RunPlan
 from rlcore.runtime.process import Message
-from rlcore.runtime.roles import open_checkpoint
-from rlcore.runtime.supervisor import Supervisor
+from rlcore.runtime.roles import make_checkpointer, open_checkpoint
+from rlcore.runtime.supervisor import ActorSeat, Supervisor
 from rlcore.runtime.totals import LagWindow, Totals
 
+WORKERS_STOP_S = 10.0
 Metrics = dict[str, float]
 
 
@@ -42,18 +42,18 @@ class HogwildMonitor:
         self.frames_per_step = parts.env_spec.frames_per_step
         self.network = parts.agent.build_network()
         self.learner = shared.make_learner(self.network, parts, lock=False)
-        self.checkpointer = Checkpointer(
-            Path(plan.run_dir) / "checkpoints",
-            keep=plan.checkpoint_keep,
-            config_hash=plan.config_hash,
-            keep_best=plan.keep_best,
-        )
+        self.checkpointer = make_checkpointer(plan)
         self.saved: Path | None = None
         self._before = (totals.env_steps, totals.updates, totals.skipped_updates, totals.seconds)
         self._started = self._last_report = self._last_save = time.monotonic()
         self._at_report = (totals.env_steps, totals.updates)
         self._lag = LagWindow()
         self._records: list[Metrics] = []
+
+    @property
+    def before(self) -> tuple[int, int]:
+        """Environment steps and updates of the run before this start."""
+        return self._before[0], self._before[1]
 
     def add(self, message: Message) -> None:
         """Take one worker's report."""
@@ -156,6 +156,15 @@ def _resume(plan: RunPlan, parts: Parts) -> tuple[SharedTheta, Totals]:
     return shared, totals
 
 
+def _late(workers: list[int]) -> Message:
+    names = ", ".join(f"actor-{index:02d}" for index in workers)
+    return {
+        "kind": "warning",
+        "message": f"{names} did not stop within {WORKERS_STOP_S:g} s; the last checkpoint may be "
+        "taken while one of them applies an update",
+    }
+
+
 class HogwildSupervisor(Supervisor):
     """A local Hogwild run: ``plan.actors`` workers, no learner process."""
 
@@ -172,8 +181,12 @@ class HogwildSupervisor(Supervisor):
         return {"theta": self.shared.block.fd, "control": self.control.fd}
 
     def start(self) -> None:
-        """Start the workers."""
+        """Start the workers; see :meth:`Supervisor.start` on threads."""
         self.start_actors()
+
+    def actor_args(self) -> dict[str, Any]:
+        """Tell workers what was done before this start."""
+        return {"before": self.monitor.before}
 
     def reclaim(self, streams: list[int]) -> int:
         """Nothing is shared but parameters: a dead worker loses the fragment it was playing."""
@@ -189,33 +202,48 @@ class HogwildSupervisor(Supervisor):
 
     def poll(self, timeout: float) -> list[Message]:
         """Wait up to ``timeout`` seconds and return what has happened."""
-        out = []
-        for message in super().poll(timeout):
-            if message["kind"] == "worker":
-                self.monitor.add(message)
-            else:
-                out.append(message)
+        out = self._count(super().poll(timeout))
+        if self.finished:
+            return out
         reason = self.monitor.refresh()
+        if reason is not None:
+            out += self._stop_workers()
         record = self.monitor.report(force=reason is not None)
         if record is not None:
             out.append({"kind": "metrics", "from": "monitor", "record": record | self.health()})
-        if reason is not None and not self.finished:
-            out += self._finish(reason)
-        else:
-            event = self.monitor.save_if_due()
-            out += [event] if event is not None else []
-        if self.finished and self._failure is not None:
-            raise self._failure
-        return out
+        event = self.monitor.save_if_due(final=reason is not None)
+        if reason is not None:
+            self._done = {"kind": "done", "reason": reason, "saved": str(self.monitor.saved or "")}
+            self.finished = True
+        return out + ([event] if event is not None else [])
 
-    def _finish(self, reason: str) -> list[Message]:
+    def _count(self, messages: list[Message]) -> list[Message]:
+        """Take the workers' reports out of ``messages``."""
+        for message in messages:
+            if message["kind"] == "worker":
+                self.monitor.add(message)
+        return [message for message in messages if message["kind"] != "worker"]
+
+    def _stop_workers(self) -> list[Message]:
+        """Stop the workers; once none changes the parameters any more, bring the counters up."""
         self.control.stop()
-        event = self.monitor.save_if_due(final=True)
-        self._done = {"kind": "done", "reason": reason, "saved": str(self.monitor.saved or "")}
-        self.finished = True
-        return [event] if event is not None else []
+        late: list[Message] = []
+        deadline = time.monotonic() + WORKERS_STOP_S
+        while running := [seat.index for seat in self.seats if self._trains(seat)]:
+            if time.monotonic() > deadline:
+                late = [_late(running)]
+                break
+            time.sleep(0.005)
+        self.monitor.refresh()
+        return self._count(self._receive()) + late
 
-    def _watch_learner(self, now: float) -> None:
+    def _trains(self, seat: ActorSeat) -> bool:
+        phase = int(self.control.actor[seat.index, ctl.PHASE])
+        if seat.child is None or phase in (ctl.STARTING, ctl.STOPPED):
+            return False
+        return seat.child.poll() is None
+
+    def _watch_learner(self, now: float, messages: list[Message]) -> None:
         """There is no learner process to watch."""
 
 
@@ -234,9 +262,9 @@ class InlineHogwild:
 
     def start(self) -> None:
         """Build the workers."""
-        checkpoint = open_checkpoint(self.plan)
+        before = self.monitor.before
         self.workers = [
-            HogwildWorker(self.plan, self.parts, self.shared, self.control, i, checkpoint)
+            HogwildWorker(self.plan, self.parts, self.shared, self.control, i, before)
             for i in range(self.plan.actors)
         ]
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from rlcore.errors import LearnerError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import Actor
 from rlcore.runtime.channels import Channels, parameter_layout
 from rlcore.runtime.plan import Parts, RunPlan
 from rlcore.runtime.process import Message
-from rlcore.runtime.roles import build_actor, build_learner, open_checkpoint
+from rlcore.runtime.roles import build_actor, build_learner, open_checkpoint, train_once
 
 
 class InlineRun:
@@ -29,6 +30,7 @@ class InlineRun:
         self.channels = Channels(plan, spec, parameter_layout(parts), parts.agent.unroll)
         self.finished = False
         self.result: Message | None = None
+        self._failure: LearnerError | None = None
         self._messages: list[Message] = []
         self._actors: list[Actor] = []
 
@@ -40,7 +42,9 @@ class InlineRun:
             self.plan, self.parts, self.channels, checkpoint, self._emit
         )
         self._actors = [
-            build_actor(self.plan, self.parts, self.channels, i, self.plan.streams_of(i), checkpoint)
+            build_actor(
+                self.plan, self.parts, self.channels, i, self.plan.streams_of(i), checkpoint
+            )
             for i in range(self.plan.actors)
         ]
         self._emit("started", actor=None)
@@ -49,10 +53,21 @@ class InlineRun:
         self._messages.append({"kind": kind, "from": "inline", **fields})
 
     def poll(self, timeout: float) -> list[Message]:
-        """Work for about ``timeout`` seconds and return what has happened."""
+        """Work for about ``timeout`` seconds and return what has happened.
+
+        A failure is raised by the call after the one that sets ``finished``, as in a local run.
+
+        Raises:
+            LearnerError: Training cannot go on.
+        """
+        if self._failure is not None:
+            raise self._failure
         deadline = time.monotonic() + timeout
-        while not self.finished and time.monotonic() < deadline:
-            self._turn()
+        try:
+            while not self.finished and time.monotonic() < deadline:
+                self._turn()
+        except LearnerError as error:
+            self._failure, self.finished = error, True
         messages, self._messages = self._messages, []
         return messages
 
@@ -64,7 +79,7 @@ class InlineRun:
         self.loop.waited(time.monotonic() - started)
         self.keeper.turn()
         if not self.keeper.finished and not self.keeper.holds():
-            self.loop.step(self.keeper.before_publish)
+            train_once(self.loop, self.keeper)
             self.keeper.turn()
         record = self.loop.report(force=self.keeper.finished)
         if record is not None:

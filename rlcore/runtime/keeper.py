@@ -1,16 +1,23 @@
 """When checkpoints are taken and what is in them.
 
 In ``serial`` and ``lockstep`` a checkpoint is exact: it holds the parameters of every version that
-an actor may still ask for, and the state of every stream (environments, recurrent cores) at the start
-of the round that comes next. Going on from it repeats the uninterrupted run bit for bit. In ``async``
-fragments in flight are discarded and streams start fresh episodes; counters and learner go on.
+an actor may still ask for, and the state of every stream (environments, recurrent cores) at the
+start of the round that comes next. Going on from it repeats the uninterrupted run bit for bit. In
+``async`` fragments in flight are discarded and streams start fresh episodes; counters and learner
+go on.
+
+Where an exact schedule cannot get all stream states (an actor is gone, a disk is full, environments
+do not give their state), learner and counters are saved all the same at the end, and a warning says
+that episodes in flight start afresh.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +28,7 @@ from torch import Tensor
 from rlcore.data.ring import TrajectoryRing
 from rlcore.data.tensor_file import load_tensors, save_tensors
 from rlcore.errors import CheckpointError
+from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamState
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.control import NO_ROUND, Control
@@ -36,9 +44,13 @@ Emit = Callable[..., None]
 class Restorable(Protocol):
     """The part of a learner that checkpoints need."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that training goes on from."""
+        ...
 
-    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None: ...
+    def load_state_dict(self, state: dict[str, Any], strict: bool = True) -> None:
+        """Restore what ``state_dict`` returned."""
+        ...
 
 
 class StreamDumps:
@@ -52,22 +64,51 @@ class StreamDumps:
         return self.folder / f"stream-{stream:04d}-round-{round_}"
 
     def write(self, stream: int, round_: int, state: StreamState) -> None:
-        """Store the state of one stream at the start of ``round_``."""
+        """Store the state of one stream at the start of ``round_``; whole or not at all.
+
+        Raises:
+            CheckpointError: The disk is full, or a value cannot be stored.
+        """
         path = self._path(stream, round_)
+        part = self.folder / f".{path.name}.{os.getpid()}"
         tensors = {name: torch.from_numpy(np.asarray(a)) for name, a in state["arrays"].items()}
-        save_tensors(path.with_suffix(".safetensors"), tensors)
-        path.with_suffix(".json").write_text(json.dumps(state["json"]))
+        try:
+            for suffix in (".safetensors", ".json"):
+                if suffix == ".json":
+                    part.write_text(json.dumps(state["json"]))
+                else:
+                    save_tensors(part, tensors)
+                part.replace(path.with_suffix(suffix))
+        except OSError as error:
+            raise CheckpointError(
+                f"the state of stream {stream} was not written to {self.folder}: "
+                f"{error.strerror or error}"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
     def take(self, streams: int, round_: int) -> tuple[dict[str, dict[str, Tensor]], list[Any]]:
-        """Return and remove the states of all streams at ``round_``."""
+        """Return the states of all streams at ``round_``.
+
+        Raises:
+            CheckpointError: One is missing or damaged.
+        """
         tensors, values = {}, []
         for stream in range(streams):
             path = self._path(stream, round_)
-            tensors[f"stream-{stream:04d}"] = load_tensors(path.with_suffix(".safetensors"))
-            values.append(json.loads(path.with_suffix(".json").read_text()))
-        for file in self.folder.iterdir():
-            file.unlink(missing_ok=True)
+            try:
+                tensors[stream_name(stream)] = load_tensors(path.with_suffix(".safetensors"))
+                values.append(json.loads(path.with_suffix(".json").read_text()))
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"the state of stream {stream} is lost: {error}") from error
         return tensors, values
+
+    def clear(self) -> None:
+        """Remove all states, and what writers that were killed have left."""
+        for file in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 class CheckpointKeeper:
@@ -114,7 +155,8 @@ class CheckpointKeeper:
         self._clock = clock
         self._last = clock()
         self._final_round: int | None = None
-        self._final_since = 0.0
+        self._stopping_since: float | None = None
+        self._told_of_states = False
         self.finished = False
         self.saved: Path | None = None
 
@@ -151,33 +193,91 @@ class CheckpointKeeper:
     def _announce_final(self, round_: int) -> None:
         self.control.checkpoint_round = round_
         self._final_round = round_
-        self._final_since = self._clock()
 
     def _due(self) -> bool:
         return self.every_s is not None and self._clock() - self._last >= self.every_s
 
     def turn(self) -> None:
-        """Save if it is time; set ``finished`` once the final checkpoint is taken. Call each turn."""
+        """Save if it is time; set ``finished`` after the final checkpoint. Call it each turn."""
         if self.lag is None:
             if self.stopping or self._due():
                 self._save({}, [], final=self.stopping)
                 self.finished = self.stopping
             return
         if checkpoint_due(self.control, self.loop.version):
-            final = self._final_round == self.loop.version
-            tensors, streams = self.dumps.take(self.ring.streams, self.loop.version)
-            self.control.checkpoint_round = NO_ROUND
-            self._save(tensors, streams, final=final)
-            self.finished = final
-        elif self.stopping and self._gave_up():
-            self.emit("warning", message="actors did not write their state in time; the last "
-                      "periodic checkpoint stays the newest")
-            self.finished = True
+            self._save_exact(self.loop.version)
+        elif self.stopping:
+            cause = self._why_not_wait()
+            if cause:
+                self._save_without_streams(cause)
+                self.finished = True
 
-    def _gave_up(self) -> bool:
-        if self._final_since == 0.0:
-            self._final_since = self._clock()
-        return self._clock() - self._final_since > FINAL_DUMP_DEADLINE_S
+    def _save_exact(self, round_: int) -> None:
+        final = self._final_round == round_
+        failed = np.flatnonzero(self.control.stream[:, ctl.FAILED_ROUND] == round_)
+        try:
+            if len(failed):
+                raise CheckpointError(
+                    f"stream {failed[0]} could not write its state; the log of its actor says why"
+                )
+            tensors, streams = self.dumps.take(self.ring.streams, round_)
+        except CheckpointError as error:
+            self._last = self._clock()
+            if final:
+                self._save_without_streams(str(error))
+            else:
+                self.emit("checkpoint_failed", message=str(error), final=False)
+        else:
+            self._warn_of_missing_states(streams)
+            self._save(tensors, streams, final=final)
+        self.dumps.clear()
+        self.control.checkpoint_round = NO_ROUND
+        self.finished = final
+
+    def _why_not_wait(self) -> str:
+        """Return why stream states will not come, or nothing while they may."""
+        now = self._clock()
+        if self._stopping_since is None:
+            self._stopping_since = now
+        if self.control.streams_abandoned:
+            return "an actor is gone"
+        if now - self._stopping_since > FINAL_DUMP_DEADLINE_S:
+            return f"actors did not write their state within {FINAL_DUMP_DEADLINE_S:g} s"
+        return ""
+
+    def _save_without_streams(self, cause: str, final: bool = True) -> None:
+        self.emit(
+            "warning",
+            message=f"{cause}: the last checkpoint holds learner and counters but no environments; "
+            "a resume starts fresh episodes and does not repeat the uninterrupted run exactly",
+        )
+        self._save({}, [], final=final)
+
+    def _warn_of_missing_states(self, streams: list[Any]) -> None:
+        without = [i for i, values in enumerate(streams) if values["env"] is None]
+        if without and not self._told_of_states:
+            self._told_of_states = True
+            self.emit(
+                "warning",
+                message=f"checkpoints cannot hold the environments of {len(without)} of "
+                f"{len(streams)} streams: episodes in flight start afresh on resume, which then "
+                f"does not repeat the uninterrupted run exactly ({streams[without[0]]['why']})",
+            )
+
+    def save_before_failing(self, cause: str) -> None:
+        """Save the parameters that training fails with, if they are good."""
+        tensors, _ = split_state(self.learner.state_dict())
+        bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+        if bad:
+            self.emit(
+                "warning",
+                message=f"no checkpoint of version {self.loop.version} was written: {bad[0]} is "
+                "not finite",
+            )
+        elif self.lag is None:
+            self._save({}, [], final=False)
+        else:
+            self._save_without_streams(cause, final=False)
 
     def holds(self) -> bool:
         """Return whether training must pause because a checkpoint is due at this very version."""
@@ -219,31 +319,53 @@ class CheckpointKeeper:
         self._last = self._clock()
 
 
-def restore_learner(
-    checkpoint: Checkpoint, learner: Restorable, store: ParamStore, ring: TrajectoryRing
-) -> Totals:
-    """Bring learner, store and ring back to a checkpoint; return the counters.
+def restore_learner(checkpoint: Checkpoint, learner: Restorable, ring: TrajectoryRing) -> Totals:
+    """Bring learner and ring back to a checkpoint; return the counters.
+
+    Call it before anything is published: from then on actors write into the ring.
 
     Raises:
         CheckpointError: Something that belongs to the run is missing.
     """
     state, tensors = checkpoint.state, checkpoint.tensors
-    try:
+    with _all_there(checkpoint):
         learner.load_state_dict(join_state(tensors["learner"], state["learner"]))
-        oldest, version = state["oldest_version"], state["version"]
-        for published in range(oldest, version + 1):
-            store.publish(tensors[f"params-{published - oldest}"], published)
-        ring.start_at(version)
+        ring.start_at(state["version"])
         return Totals.from_json(state["totals"])
+
+
+def republish(checkpoint: Checkpoint, store: ParamStore) -> None:
+    """Publish every version of a checkpoint that actors may ask for, the newest last.
+
+    Raises:
+        CheckpointError: One is missing.
+    """
+    oldest, version = checkpoint.state["oldest_version"], checkpoint.state["version"]
+    with _all_there(checkpoint):
+        for published in range(oldest, version + 1):
+            store.publish(checkpoint.tensors[f"params-{published - oldest}"], published)
+
+
+@contextlib.contextmanager
+def _all_there(checkpoint: Checkpoint) -> Iterator[None]:
+    try:
+        yield
     except KeyError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error} is missing from the checkpoint") from None
+        raise CheckpointError(
+            f"{checkpoint.path}: {error} is missing from the checkpoint"
+        ) from None
+
+
+def stream_name(stream: int) -> str:
+    """Return the name of a stream's tensor file in a checkpoint."""
+    return f"stream-{stream:04d}"
 
 
 def stream_state(checkpoint: Checkpoint, stream: int) -> StreamState | None:
     """Return the state of one stream in a checkpoint, or ``None`` where it has none (async)."""
     if not checkpoint.state["streams"]:
         return None
-    tensors = checkpoint.tensors[f"stream-{stream:04d}"]
+    tensors = checkpoint.tensors[stream_name(stream)]
     return {
         "json": checkpoint.state["streams"][stream],
         "arrays": {name: tensor.numpy() for name, tensor in tensors.items()},

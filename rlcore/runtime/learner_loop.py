@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rlcore.data.collate import Collator
 from rlcore.data.ring import Fragment, TrajectoryRing
+from rlcore.errors import LearnerError
 from rlcore.learners.base import Batch, GradStamp, LossOutput, UpdateReport
 from rlcore.runtime import control as ctl
 from rlcore.runtime.contracts import Agent
@@ -40,7 +41,9 @@ class TrainsBatches(Protocol):
         *,
         stamp: GradStamp | None = None,
         want_metrics: bool = True,
-    ) -> UpdateReport: ...
+    ) -> UpdateReport:
+        """Train on one batch."""
+        ...
 
 
 @dataclass(slots=True)
@@ -151,6 +154,10 @@ class LearnerLoop:
 
         Args:
             before_publish: Called after the update and before actors can see its parameters.
+
+        Raises:
+            NonFiniteError: By the learner's policy.
+            LearnerError: A batch, or a damaged round that may not be missing, cannot be trained on.
         """
         fragments = self._take()
         if fragments is None:
@@ -215,6 +222,13 @@ class LearnerLoop:
         fragment = self.ring.claim(slot)
         self.totals.torn_fragments += self.ring.torn - torn
         if fragment is None:
+            if self.schedule.in_order:
+                raise LearnerError(
+                    f"a fragment of stream {slot // self.ring.slots_per_stream} was damaged in "
+                    f"shared memory at version {self.version}; {self.schedule.name} trains on "
+                    "every round of every stream and cannot go on without it: resume from the last "
+                    "checkpoint"
+                )
             return
         if self.schedule.admits(self.version, fragment.version):
             self._held.append(fragment)
@@ -278,7 +292,9 @@ class LearnerLoop:
         record |= totals.episode_metrics() | self._lag.take()
         phases = self._phases.take()
         record |= phases
-        record["runtime/learner_starved_frac"] = min(1.0, phases["time/wait_s"] / max(elapsed, 1e-9))
+        record["runtime/learner_starved_frac"] = min(
+            1.0, phases["time/wait_s"] / max(elapsed, 1e-9)
+        )
         env, trained, updates = self._at_report
         span = max(elapsed, 1e-9)
         record["perf/env_steps_per_s"] = (totals.env_steps - env) / span
@@ -328,4 +344,3 @@ def checkpoint_due(control: Control, version: int) -> bool:
         and version == round_
         and bool((control.stream[:, ctl.DUMPED_ROUND] == round_).all())
     )
-

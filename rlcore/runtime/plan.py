@@ -77,6 +77,7 @@ class RunPlan:
     report_every_s: float = 1.0
     checkpoint_every_s: float | None = 60.0
     checkpoint_keep: int = 3
+    milestones: int | None = None
     keep_best: str | None = None
     config_hash: str = ""
     stop: dict[str, Any] = field(default_factory=dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,20 @@ import torch
 
 from rlcore.data.collate import Collator
 from rlcore.data.seeding import derive_seed
+from rlcore.errors import ActorLostError, LearnerError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import Actor, StreamPlayer
 from rlcore.runtime.channels import Channels, parameter_layout
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.child import Messages
-from rlcore.runtime.keeper import CheckpointKeeper, StreamDumps, restore_learner, stream_state
+from rlcore.runtime.keeper import (
+    CheckpointKeeper,
+    StreamDumps,
+    republish,
+    restore_learner,
+    stream_name,
+    stream_state,
+)
 from rlcore.runtime.learner_loop import LearnerLoop
 from rlcore.runtime.param_store import ParamReader
 from rlcore.runtime.plan import Parts, RunPlan
@@ -32,11 +41,32 @@ def load_parts(plan: RunPlan) -> Parts:
     return parts
 
 
-def open_checkpoint(plan: RunPlan) -> Checkpoint | None:
-    """Load the checkpoint that the plan resumes from, if any."""
+def open_checkpoint(plan: RunPlan, only: Collection[str] | None = None) -> Checkpoint | None:
+    """Load the checkpoint that the plan resumes from, if any; of its tensor files ``only`` some."""
     if plan.resume is None:
         return None
-    return Checkpointer(Path(plan.resume).parent).load(plan.resume)
+    return Checkpointer(Path(plan.resume).parent).load(plan.resume, only=only)
+
+
+def open_streams(plan: RunPlan, streams: list[int], incarnation: int) -> Checkpoint | None:
+    """Load what an actor needs of the checkpoint that the plan resumes from.
+
+    A restarted actor plays fresh episodes and needs nothing; the checkpoint may be gone by then.
+    """
+    if incarnation > 0 or plan.make_schedule().exact_lag is None:
+        return None
+    return open_checkpoint(plan, only=[stream_name(stream) for stream in streams])
+
+
+def make_checkpointer(plan: RunPlan) -> Checkpointer:
+    """Return what writes and rotates the checkpoints of the run."""
+    return Checkpointer(
+        Path(plan.run_dir) / "checkpoints",
+        keep=plan.checkpoint_keep,
+        milestones=plan.milestones,
+        config_hash=plan.config_hash,
+        keep_best=plan.keep_best,
+    )
 
 
 def build_actor(
@@ -88,7 +118,7 @@ def build_learner(
     learner = parts.make_learner(network)
     totals = None
     if checkpoint is not None:
-        totals = restore_learner(checkpoint, learner, channels.store, channels.ring)
+        totals = restore_learner(checkpoint, learner, channels.ring)
     collator = Collator(
         channels.ring.spec,
         unroll=channels.ring.unroll,
@@ -111,12 +141,7 @@ def build_learner(
         totals=totals,
     )
     keeper = CheckpointKeeper(
-        Checkpointer(
-            Path(plan.run_dir) / "checkpoints",
-            keep=plan.checkpoint_keep,
-            config_hash=plan.config_hash,
-            keep_best=plan.keep_best,
-        ),
+        make_checkpointer(plan),
         loop,
         learner,
         channels.store,
@@ -127,10 +152,40 @@ def build_learner(
         emit,
         plan.epoch,
     )
+    if checkpoint is not None and keeper.exact:
+        _say_what_restarts(checkpoint, emit)
     keeper.before_first_publish()
     if checkpoint is None:
         loop.publish()
+    else:
+        republish(checkpoint, channels.store)
+    channels.control.announce_published()
     return loop, keeper
+
+
+def _say_what_restarts(checkpoint: Checkpoint, emit: Any) -> None:
+    streams = checkpoint.state["streams"]
+    without = sum(values["env"] is None for values in streams)
+    if without or not streams:
+        emit(
+            "warning",
+            message=f"{checkpoint.path.name} holds no environments for "
+            f"{f'{without} of {len(streams)}' if streams else 'any of its'} streams: they start "
+            "fresh episodes, so that this run does not repeat the uninterrupted one exactly",
+        )
+
+
+def train_once(loop: LearnerLoop, keeper: CheckpointKeeper) -> bool:
+    """Train on a batch if there is one; a failure leaves a checkpoint of the good parameters.
+
+    Raises:
+        LearnerError: Training cannot go on.
+    """
+    try:
+        return loop.step(keeper.before_publish)
+    except LearnerError as error:
+        keeper.save_before_failing(str(error))
+        raise
 
 
 def attach(args: dict[str, Any]) -> tuple[RunPlan, Parts, Channels]:
@@ -148,11 +203,17 @@ def actor_main(args: dict[str, Any], messages: Messages) -> None:
     torch.set_num_threads(plan.threads_per_actor)
     control, index = channels.control, args["index"]
     row = control.actor[index]
-    actor = build_actor(plan, parts, channels, index, args["streams"], open_checkpoint(plan))
+    streams = args["streams"]
+    checkpoint = open_streams(plan, streams, int(row[ctl.INCARNATION]))
+    actor = build_actor(plan, parts, channels, index, streams, checkpoint)
     row[ctl.PHASE] = ctl.WAITING
     messages.send("started", actor=index)
     free, ready = channels.free[index], channels.ready
-    free.wait_until(lambda: channels.store.version >= 0 or control.stopping, plan.start_deadline_s)
+    if not free.wait_until(lambda: control.published or control.stopping, plan.start_deadline_s):
+        raise ActorLostError(
+            "the learner published no parameters within runtime.start_deadline_s="
+            f"{plan.start_deadline_s:g} (its log: {plan.run_dir}/logs/learner.log)"
+        )
     while not control.stopping:
         if actor.collect():
             ready.signal()
@@ -175,7 +236,7 @@ def learner_main(args: dict[str, Any], messages: Messages) -> None:
     messages.send("started", actor=None)
     channels.signal_free()
     while not keeper.finished:
-        if not keeper.holds() and loop.step(keeper.before_publish):
+        if not keeper.holds() and train_once(loop, keeper):
             channels.signal_free()
             record = loop.report()
             if record is not None:
@@ -184,7 +245,9 @@ def learner_main(args: dict[str, Any], messages: Messages) -> None:
             wait_for_data(channels, loop, keeper)
         keeper.turn()
     messages.send("metrics", record=loop.report(force=True))
-    messages.send("done", reason=loop.stop_reason or "stop requested", saved=str(keeper.saved or ""))
+    messages.send(
+        "done", reason=loop.stop_reason or "stop requested", saved=str(keeper.saved or "")
+    )
     control.stop()
     channels.signal_free()
 
@@ -195,9 +258,7 @@ def wait_for_data(channels: Channels, loop: LearnerLoop, keeper: CheckpointKeepe
     if keeper.holds():
         time.sleep(0.001)
     else:
-        channels.ready.wait_until(
-            lambda: loop.ready() or channels.control.stop_requested, WAIT_S
-        )
+        channels.ready.wait_until(lambda: loop.ready() or channels.control.stop_requested, WAIT_S)
         if channels.control.stop_requested or loop.schedule.wait_for_stragglers:
             time.sleep(0.0002)
     loop.waited(time.monotonic() - started)

@@ -5,6 +5,7 @@ Children import this module by name, so tests put this folder on ``sys.path`` fi
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -16,9 +17,16 @@ from torch import nn
 
 from rlcore.data.spec import Field
 from rlcore.learners.base import LossOutput
-from rlcore.learners.config import LearnerConfig, RMSPropConfig
+from rlcore.learners.config import (
+    AdamConfig,
+    AdamWConfig,
+    LearnerConfig,
+    RMSPropConfig,
+    SGDConfig,
+)
 from rlcore.runtime.contracts import Step
 from rlcore.runtime.env_stream import open_stream
+from rlcore.runtime.env_tree import EnvStateUnavailable
 
 
 class ToyNetwork(nn.Module):
@@ -34,13 +42,19 @@ class ToyNetwork(nn.Module):
 
 
 class ToyAgent:
-    """One-step actor-critic; ``poison`` makes the loss NaN from that call on."""
+    """One-step actor-critic on a CartPole; ``config`` may carry knobs.
+
+    ``poison`` makes the loss NaN from that call on, ``slow_s`` makes it slow, ``ledger`` names a
+    file that every update is noted in.
+    """
 
     reduction = "mean"
 
-    def __init__(self, obs: int, actions: int, unroll: int, poison: int | None = None) -> None:
-        self.obs, self.actions, self.unroll = obs, actions, unroll
-        self.poison, self.calls = poison, 0
+    def __init__(self, obs: int, actions: int, config: dict[str, Any]) -> None:
+        self.obs, self.actions, self.unroll = obs, actions, config["unroll"]
+        self.poison, self.calls = config.get("poison"), 0
+        self.ledger, self.slow_s = config.get("ledger"), config.get("slow_s", 0.0)
+        self.envs = config["envs"]
 
     def spec(self) -> dict[str, Field]:
         return {"log_mu": Field((), "float32")}
@@ -59,8 +73,21 @@ class ToyAgent:
         log_mu = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         return Step(action, state, {"log_mu": log_mu})
 
+    def write_ledger(self, batch):
+        """Note what an update trains on: versions, and the rewards of each stream's first env."""
+        line = {
+            "versions": [int(batch["version"].min()), int(batch["version"].max())],
+            "rewards": batch["reward"][:, :: self.envs].T.tolist(),
+            "steps": int(batch["valid"].sum()),
+        }
+        with open(self.ledger, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
     def loss(self, network, batch):
         self.calls += 1
+        if self.ledger:
+            self.write_ledger(batch)
+        time.sleep(self.slow_s)
         logits, values = network(batch["obs"])
         valid = batch["valid"].float()
         not_end = 1.0 - batch["terminated"].float()
@@ -80,11 +107,12 @@ class ToyParts:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
-        self.learner = LearnerConfig(optimizer=RMSPropConfig(lr=0.05, eps=1e-3, g_init=0.0), max_grad_norm=1.0)
+        optimizer = OPTIMIZERS[config.get("optimizer", "rmsprop")]
+        self.learner = LearnerConfig(optimizer=optimizer, max_grad_norm=1.0)
         stream = self.make_stream(0, "probe")
         self.env_spec = stream.spec
         stream.close()
-        self.agent = ToyAgent(4, 2, config["unroll"], config.get("poison"))
+        self.agent = ToyAgent(4, 2, config)
 
     def make_stream(self, index: int, label: str) -> Any:
         import gymnasium
@@ -96,11 +124,12 @@ class ToyParts:
             )
         else:
             made = [
-                gymnasium.make(env_id, disable_env_checker=True)
-                for _ in range(self.config["envs"])
+                gymnasium.make(env_id, disable_env_checker=True) for _ in range(self.config["envs"])
             ]
         stream = open_stream(made, env_id=env_id, label=label)
-        fault = self.config.get("fault")
+        stamps, fault = self.config.get("stamps"), self.config.get("fault")
+        if stamps and label != "probe":
+            stream = StampedStream(stream, stamps)
         return FaultyStream(stream, fault, label) if fault and label != "probe" else stream
 
     def make_learner(self, network: nn.Module, **options: Any) -> Any:
@@ -123,6 +152,11 @@ class FaultyStream:
             self._misbehave(fault)
         return self._stream.step(actions, row)
 
+    def get_state(self) -> Any:
+        if self._fault["kind"] == "stateless":
+            raise EnvStateUnavailable("the environment gives no state")
+        return self._stream.get_state()
+
     def _misbehave(self, fault: dict[str, Any]) -> None:
         marker = fault.get("marker")
         if marker and os.path.exists(marker):
@@ -137,6 +171,44 @@ class FaultyStream:
             os.kill(os.getpid(), signal.SIGKILL)
         if fault["kind"] == "hang":
             time.sleep(1000)
+
+
+class StampedStream:
+    """Gives every step of every start of a stream a reward that no other step has.
+
+    ``folder`` holds a file for each start, as long as the number of steps taken since.
+    """
+
+    STEPS = 1 << 14  # float32 holds 2**10 starts of that many
+
+    def __init__(self, stream: Any, folder: str) -> None:
+        self._stream, self._steps = stream, 0
+        for token in range(1 << 10):
+            try:
+                self._file = os.open(f"{folder}/{token}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                continue
+            self._token = token
+            return
+        raise RuntimeError("no stamp left")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def step(self, actions: np.ndarray, row: Any) -> Any:
+        finals = self._stream.step(actions, row)
+        row.reward[:] = self._token * self.STEPS + self._steps
+        self._steps += 1
+        os.write(self._file, b".")
+        return finals
+
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": SGDConfig(lr=0.05, momentum=0.9),
+    "adam": AdamConfig(lr=0.01),
+    "adamw": AdamWConfig(lr=0.01),
+    "rmsprop": RMSPropConfig(lr=0.05, eps=1e-3, g_init=0.0),
+}
 
 
 def build(config: dict[str, Any]) -> ToyParts:
