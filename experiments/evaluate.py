@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from experiments.build import ExperimentParts, make_stream
 from experiments.runs import resolve_run
 from experiments.schema import ExperimentConfig
 from experiments.validate import load_config
-from rlcore.errors import ConfigError
+from rlcore.errors import CheckpointError, ConfigError
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.config import default_streams
 from rlcore.runtime.evaluation import Episode, play_episodes
 from rlcore.tracking.statistics import summarise_episodes
 
 DEFAULT_ENVS = 10
+_log = logging.getLogger(__name__)
 
 
 def load_policy(
@@ -38,11 +40,9 @@ def load_policy(
     """
     folder = resolve_run(run).path
     config = load_config(folder / "config.resolved.yaml").config
-    streams = config.runtime.streams or default_streams(
-        config.env.num_envs, config.runtime.actors
-    )
+    streams = config.runtime.streams or default_streams(config.env.num_envs, config.runtime.actors)
     parts = ExperimentParts(config, streams)
-    checkpoint = Checkpointer(folder / "checkpoints").load(selector)
+    checkpoint = _checkpointer(folder, config).load(selector)
     network = parts.agent.build_network()
     newest = checkpoint.state["version"] - checkpoint.state["oldest_version"]
     network.load_state_dict(checkpoint.tensors[f"params-{newest}"])
@@ -91,7 +91,22 @@ def evaluate_run(
     folder.mkdir(exist_ok=True)
     path = folder / f"{totals['env_steps']:012d}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
+    _record(_checkpointer(folder.parent, config), checkpoint, result)
     return result | {"file": str(path)}
+
+
+def _checkpointer(folder: Path, config: ExperimentConfig) -> Checkpointer:
+    return Checkpointer(folder / "checkpoints", keep_best=config.checkpoint.keep_best)
+
+
+def _record(checkpointer: Checkpointer, checkpoint: Checkpoint, result: dict[str, Any]) -> None:
+    """Add the figures to the checkpoint's manifest, where ``checkpoint.keep_best`` finds them."""
+    metrics = {name: value for name, value in result.items() if name.startswith("eval/")}
+    numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, int | float)}
+    try:
+        checkpointer.record_metrics(checkpoint.path, numbers)
+    except CheckpointError as error:
+        _log.warning("the evaluation is not noted in the checkpoint: %s", error)
 
 
 def evaluate_network(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from experiments.build import ExperimentParts, build_parts, plan_config
 from experiments.schema import ExperimentConfig
 from experiments.validate import ResolvedConfig
 from rlcore.errors import ConfigError
-from rlcore.runtime.checkpoint import Checkpointer
+from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.config import default_streams
 from rlcore.runtime.plan import RunPlan, factory_name, final_obs_capacity
-
 
 FREE_SECTIONS = ("name", "stop", "track", "eval", "checkpoint", "include")
 """Sections that do not change what a run computes."""
@@ -56,11 +56,13 @@ def make_plan(
     parts: ExperimentParts,
     run_dir: Path,
     *,
-    resume_hash: str | None = None,
-) -> tuple[RunPlan, dict[str, Any]]:
-    """Return the plan, and the counters of the checkpoint it resumes from (empty otherwise).
+    resume: bool = False,
+    earlier_hashes: Collection[str] = (),
+) -> tuple[RunPlan, Checkpoint | None]:
+    """Return the plan, and the checkpoint it resumes from if it is to ``resume``.
 
-    ``resume_hash`` is the :func:`math_hash` that the checkpoint to go on from must carry.
+    The checkpoint must carry the :func:`math_hash` of the experiment or one of ``earlier_hashes``,
+    which it had before its settings were changed.
 
     Raises:
         CheckpointError: Resuming without a usable checkpoint.
@@ -70,8 +72,12 @@ def make_plan(
     runtime, spec = config.runtime, parts.env_spec
     streams = streams_of(config)
     checkpoint = None
-    if resume_hash is not None:
-        checkpoint = Checkpointer(run_dir / "checkpoints", config_hash=resume_hash).load("latest")
+    if resume:
+        checkpoint = Checkpointer(
+            run_dir / "checkpoints",
+            config_hash=math_hash(resolved.tree),
+            earlier_hashes=earlier_hashes,
+        ).load("latest")
     itemsize = np.dtype(spec.obs_dtype).itemsize
     capacity = final_obs_capacity(
         int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
@@ -108,6 +114,7 @@ def make_plan(
         report_every_s=config.track.every,
         checkpoint_every_s=config.checkpoint.every,
         checkpoint_keep=config.checkpoint.keep,
+        milestones=config.checkpoint.milestones,
         keep_best=config.checkpoint.keep_best,
         config_hash=math_hash(resolved.tree),
         stop={
@@ -119,4 +126,4 @@ def make_plan(
         resume=None if checkpoint is None else str(checkpoint.path),
         epoch=0 if checkpoint is None else checkpoint.state.get("epoch", 0) + 1,
     )
-    return plan, {} if checkpoint is None else checkpoint.state["totals"]
+    return plan, checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.evaluator import Evaluator
 from experiments.run_folder import RunFolder
-from experiments.runs import Run, resolve_run
+from experiments.runs import CONFIG_FILE, Run, resolve_run
 from experiments.schema import ExperimentConfig
 from experiments.validate import ResolvedConfig, load_config
-from rlcore.errors import CheckpointError, RlcoreError
+from rlcore.errors import CheckpointError, ConfigError, RlcoreError
 from rlcore.tracking.open_tracker import open_tracker
 from rlcore.tracking.tracker import Tracker
 from rlcore.tracking.view import RunView
@@ -24,12 +25,15 @@ from rlcore.tracking.wandb_sink import WandbSettings
 
 if TYPE_CHECKING:
     from experiments.build import ExperimentParts
+    from rlcore.runtime.checkpoint import Checkpoint
     from rlcore.runtime.placement import Placement
     from rlcore.runtime.plan import RunPlan
     from rlcore.runtime.process import Message
 
 POLL_S = 0.25
 STATUS_EVERY_S = 2.0
+EARLIER_CONFIGS = "config.resolved.*.yaml"
+_log = logging.getLogger(__name__)
 
 
 class Interrupted(RlcoreError):
@@ -57,6 +61,9 @@ def run(
     new: bool = False,
 ) -> Run:
     """Train as ``config`` says and return the run; the same as ``rlcore run``.
+
+    Call it from the main thread, or from one that lives until it returns (it does if it waits):
+    processes are tied to the thread that starts them.
 
     Args:
         config: YAML file, several of them (merged left to right), or a mapping.
@@ -117,18 +124,39 @@ def resume(
         CheckpointError: There is no usable checkpoint.
         ConfigError: A setting may not change.
     """
-    from experiments.planning import math_hash
     from experiments.resume import check_changes
 
     path = resolve_run(selector).path
-    before = load_config(path / "config.resolved.yaml")
-    after = load_config(path / "config.resolved.yaml", overrides)
+    before = load_config(path / CONFIG_FILE)
+    after = load_config(path / CONFIG_FILE, overrides)
     check_changes(before, after, allow_change)
     with RunFolder.open(path) as folder:
-        resume_hash = math_hash(before.tree)
-        return Session(
-            folder, after, console=console, wandb=wandb, resume_hash=resume_hash
-        ).train()
+        if after.tree != before.tree:
+            keep_settings(folder, before)
+            folder.write_text(CONFIG_FILE, after.text)
+        return Session(folder, after, console=console, wandb=wandb, resume=True).train()
+
+
+def keep_settings(folder: RunFolder, settings: ResolvedConfig) -> None:
+    """Keep settings that are about to change as ``config.resolved.N.yaml``, N from 1."""
+    number = 1 + sum(1 for _ in folder.path.glob(EARLIER_CONFIGS))
+    folder.write_text(EARLIER_CONFIGS.replace("*", str(number)), settings.text)
+
+
+def earlier_hashes(path: Path) -> list[str]:
+    """Return the hashes of the settings that a run had before it was resumed with others.
+
+    Its older checkpoints carry them. Files that cannot be read any more count for nothing.
+    """
+    from experiments.planning import math_hash
+
+    hashes = []
+    for file in sorted(path.glob(EARLIER_CONFIGS)):
+        try:
+            hashes.append(math_hash(load_config(file, look_up=False).tree))
+        except ConfigError as error:
+            _log.warning("%s is passed over: %s", file, error)
+    return hashes
 
 
 class Session:
@@ -139,7 +167,7 @@ class Session:
         resolved: The experiment.
         console: Overrides ``track.console``.
         wandb: Overrides ``track.wandb``'s mode.
-        resume_hash: Go on from the folder's newest checkpoint, which must carry this hash.
+        resume: Go on from the folder's newest checkpoint that belongs to the experiment.
     """
 
     def __init__(
@@ -149,13 +177,13 @@ class Session:
         *,
         console: str | None = None,
         wandb: str | None = None,
-        resume_hash: str | None = None,
+        resume: bool = False,
     ) -> None:
         self.folder = folder
         self.resolved = resolved
         self.config: ExperimentConfig = resolved.config
         self.run = Run(folder.path)
-        self.resume_hash = resume_hash
+        self.resume = resume
         self.tracker = self._open_tracker(console, wandb)
         self._signal: str | None = None
         self._last_status = 0.0
@@ -227,18 +255,25 @@ class Session:
         from rlcore.runtime.placement import place
 
         parts = ExperimentParts(self.config, streams_of(self.config))
-        plan, totals = make_plan(
-            self.resolved, parts, self.folder.path, resume_hash=self.resume_hash
+        plan, checkpoint = make_plan(
+            self.resolved,
+            parts,
+            self.folder.path,
+            resume=self.resume,
+            earlier_hashes=earlier_hashes(self.folder.path) if self.resume else (),
         )
-        if totals:
-            self._mark_resumed(plan, totals)
+        if checkpoint is not None:
+            self._mark_resumed(plan, checkpoint)
         placement = place(plan, parts, self.config.runtime.placement)
         self.tracker.event("state", state="starting", waiting_for="actors and learner")
         self._status("running")
         placement.start()
         return placement, parts
 
-    def _mark_resumed(self, plan: RunPlan, totals: dict[str, Any]) -> None:
+    def _mark_resumed(self, plan: RunPlan, checkpoint: Checkpoint) -> None:
+        for reason in checkpoint.skipped:
+            self.tracker.event("warning", message=f"checkpoint passed over: {reason}")
+        totals = checkpoint.state["totals"]
         self._step = totals["env_steps"]
         self.tracker.resumed(
             env_steps=totals["env_steps"],

@@ -69,6 +69,8 @@ class Checkpointer:
         milestones: Keep for good the first checkpoint in each this many environment steps.
         config_hash: Hash of the experiment; checkpoints of another one are refused. ``None`` takes
             those of any.
+        earlier_hashes: Hashes that the same experiment had before its settings were changed; their
+            checkpoints are taken too.
         keep_best: Metric whose largest value marks the checkpoint to keep besides.
 
     Attributes:
@@ -82,6 +84,7 @@ class Checkpointer:
         keep: int = 3,
         milestones: int | None = None,
         config_hash: str | None = None,
+        earlier_hashes: Collection[str] = (),
         keep_best: str | None = None,
     ) -> None:
         if keep < 1:
@@ -92,6 +95,7 @@ class Checkpointer:
         self.keep = keep
         self.milestones = milestones
         self.config_hash = config_hash
+        self.earlier_hashes = tuple(earlier_hashes)
         self.keep_best = keep_best
         self.last: SaveReport | None = None
         self._cleaned = False
@@ -243,7 +247,10 @@ class Checkpointer:
         path = Path(selector)
         inside = self.directory / path
         folder = inside if inside.is_dir() and not path.is_dir() else path
-        return read_checkpoint(folder, self.config_hash, only)
+        return read_checkpoint(folder, self._accepted(), only)
+
+    def _accepted(self) -> tuple[str, ...] | None:
+        return None if self.config_hash is None else (self.config_hash, *self.earlier_hashes)
 
     def steps(self) -> list[int]:
         """Return the steps of the checkpoints with a readable manifest, oldest first."""
@@ -294,7 +301,7 @@ class Checkpointer:
             seen, skipped = folders, []
             for folder in folders:
                 try:
-                    return replace(read_checkpoint(folder, self.config_hash, only), skipped=skipped)
+                    return replace(read_checkpoint(folder, self._accepted(), only), skipped=skipped)
                 except FormatTooNewError:
                     raise
                 except CheckpointError as error:

@@ -47,13 +47,13 @@ class Checkpoint:
 
 
 def read_checkpoint(
-    folder: Path, config_hash: str | None = None, only: Collection[str] | None = None
+    folder: Path, hashes: Collection[str] | None = None, only: Collection[str] | None = None
 ) -> Checkpoint:
     """Load one checkpoint folder.
 
     Args:
         folder: The folder.
-        config_hash: Hash of the experiment it must belong to; any if ``None``.
+        hashes: Hashes of the experiment it must belong to, the newest first; any if ``None``.
         only: Stems of the tensor files to read; all by default.
 
     Raises:
@@ -63,10 +63,10 @@ def read_checkpoint(
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such checkpoint")
     manifest = read_manifest(folder)
-    if config_hash is not None and manifest.config_hash != config_hash:
+    if hashes is not None and manifest.config_hash not in hashes:
         raise CheckpointError(
             f"{folder.name}: belongs to another experiment: its config hash is "
-            f"{manifest.config_hash:.64}, this one's {config_hash}"
+            f"{manifest.config_hash:.64}, this one's {' or '.join(hashes)}"
         )
     tensors, documents = _read_files(folder, manifest, only)
     state = documents.pop(STATE, None)
