@@ -55,7 +55,8 @@ class ComposedLearner:
         progress: Share of the step budget that is spent; set by the caller, read by annealing.
 
     Raises:
-        ParameterError: ``network`` cannot be trained (see :class:`FlatParameters`).
+        ParameterError: ``network`` cannot be trained (see :class:`FlatParameters`), or ``theta``
+            does not fit it.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class ComposedLearner:
         self.reduction = reduction
         self.flat = FlatParameters(network)
         self.theta = self.flat.theta if theta is None else theta
+        self.flat.check_vector(self.theta)
+        self.flat.check_vector(self.theta)
         self.estimator: GradientEstimator = config.estimator.build()
         self.parallel: ParallelStrategy = config.parallelism.build()
         self.rule: UpdateRule = config.optimizer.build()

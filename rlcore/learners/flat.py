@@ -47,7 +47,7 @@ class FlatParameters:
         self.bounds = _bounds(self.parameters)
         if theta is None:
             theta = torch.empty(self.bounds[-1], dtype=first.dtype, device=first.device)
-        self._check_buffer(theta)
+        self.check_vector(theta)
         self.theta = theta
         self.grad = torch.zeros_like(theta)
         self._grad_views = self.views(self.grad)
@@ -58,7 +58,12 @@ class FlatParameters:
             parameter.data = view
         self._places = [(p.data_ptr(), p.shape) for p in self.parameters]
 
-    def _check_buffer(self, theta: Tensor) -> None:
+    def check_vector(self, theta: Tensor) -> None:
+        """Check that ``theta`` can hold the parameters.
+
+        Raises:
+            ParameterError: Its size, layout, dtype or device is another one.
+        """
         first, size = self.parameters[0], self.bounds[-1]
         if theta.dim() != 1 or theta.numel() != size or not theta.is_contiguous():
             raise ParameterError(

@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -37,7 +36,7 @@ def constant_loss(network: nn.Module, value: float) -> LossOutput:
 
 
 class SlowSGD(SGD):
-    """Reads, sleeps, then writes: what happens between is lost unless updates exclude each other."""
+    """Reads, sleeps, then writes: what others write meanwhile is lost."""
 
     def apply(self, grad: Any, lr: float, present: Any = None) -> None:
         read = self.theta.clone()
@@ -45,12 +44,10 @@ class SlowSGD(SGD):
         self.theta.copy_(read.sub_(grad, alpha=lr))
 
 
-@dataclass(frozen=True)
 class SlowSGDConfig:
     name: ClassVar[str] = "slow"
     clashes: ClassVar[Mapping[str, str]] = {}
-    lr: float = 1.0
-    anneal: str = "none"
+    lr, anneal = 1.0, "none"
 
     def build(self) -> SlowSGD:
         return SlowSGD()
