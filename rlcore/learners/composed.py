@@ -78,7 +78,6 @@ class ComposedLearner:
         self.flat = FlatParameters(network)
         self.theta = self.flat.theta if theta is None else theta
         self.flat.check_vector(self.theta)
-        self.flat.check_vector(self.theta)
         self.estimator: GradientEstimator = config.estimator.build()
         self.parallel: ParallelStrategy = config.parallelism.build()
         self.rule: UpdateRule = config.optimizer.build()
@@ -151,7 +150,7 @@ class ComposedLearner:
         version = self.tally.current()
         present = self.flat.gather(estimate.grads or {})
         if self.reduction == "sum":
-            self.flat.grad.mul_(estimate.weight)
+            self.flat.grad.mul_(torch.nan_to_num(estimate.weight, 0.0, 0.0, 0.0))
         before = self.theta.clone() if want_metrics else None
         step = self._device_step if isinstance(self.tally, DeviceTally) else self._host_step
         norm, skipped = step(estimate, present)
@@ -219,7 +218,8 @@ class ComposedLearner:
         grad, limit = self.flat.grad, self.config.max_grad_norm
         norm = size = self.parallel.global_norm(grad)
         zeroed = clipped = torch.zeros((), dtype=torch.bool, device=grad.device)
-        fit = torch.isfinite(estimate.loss) & (estimate.weight > 0) & self.tally.within_limit()
+        usable = (estimate.weight > 0) & torch.isfinite(estimate.weight)
+        fit = torch.isfinite(estimate.loss) & usable & self.tally.within_limit()
         if self.config.on_nonfinite == "zero":
             torch.nan_to_num_(grad, nan=0.0, posinf=0.0, neginf=0.0)
             size = self.parallel.global_norm(grad)
@@ -227,7 +227,8 @@ class ComposedLearner:
         applied = size.isfinite() & fit
         if limit is not None:
             clipped = applied & (size > limit)
-            grad.mul_((limit / size).clamp(max=1.0))
+            # Never by NaN: the padding between parameters would not be 0 any more.
+            grad.mul_(torch.where(clipped, limit / size, 1.0))
         self._apply_where(applied, present)
         self.tally.note(applied, zeroed, clipped)
         return norm, applied.logical_not()
