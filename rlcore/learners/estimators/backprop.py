@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -51,7 +53,8 @@ def check_output(output: LossOutput) -> None:
     Raises:
         LossOutputError: ``loss`` or ``weight`` is not a scalar tensor.
         NoGradientError: ``loss`` does not require gradients.
-        EmptyBatchError: ``weight`` is not above 0, where that can be told without waiting.
+        EmptyBatchError: ``weight`` is not above 0 and finite, where that can be told without
+            waiting.
     """
     if not isinstance(output, LossOutput):
         raise LossOutputError(
@@ -62,7 +65,9 @@ def check_output(output: LossOutput) -> None:
             raise LossOutputError(f"{name} is a {type(value).__name__}; wanted a scalar tensor")
         if value.numel() != 1 or value.dim():
             raise LossOutputError(f"{name} has shape {tuple(value.shape)}; wanted a scalar ()")
-    if output.weight.device.type == "cpu" and not float(output.weight) > 0:
-        raise EmptyBatchError(f"the batch has weight {float(output.weight):g}; wanted > 0")
+    if output.weight.device.type == "cpu":
+        weight = float(output.weight)
+        if not 0.0 < weight < math.inf:
+            raise EmptyBatchError(f"the batch has weight {weight:g}; wanted > 0 and finite")
     if not output.loss.requires_grad:
         raise NoGradientError("the loss does not require gradients: it reaches no parameter")
