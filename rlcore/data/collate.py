@@ -88,7 +88,7 @@ class Collator:
         width = self.envs * self.count
         obs, rows = [], []
         for i, fragment in enumerate(fragments):
-            index = fragment.arrays["final_row"]
+            index = fragment.arrays["final_row"].astype(np.int64)
             used = np.flatnonzero(index >= 0)
             if len(used):
                 step, env = np.divmod(index[used], self.envs)

@@ -97,7 +97,7 @@ class TrajectoryRing:
     ) -> None:
         if streams < 1 or slots_per_stream < 1:
             raise ConfigError(
-                f"a ring needs >= 1 stream and slot, got {streams} streams x {slots_per_stream} slots"
+                f"a ring needs >= 1 stream and slot, got {streams} x {slots_per_stream}"
             )
         self.spec = dict(spec)
         self.streams = streams
@@ -260,4 +260,4 @@ class TrajectoryRing:
             total = self._words[slot].sum(dtype=np.uint64)
             # Mixed with the identity, so that an old payload under a new header is seen too.
             total += np.uint64(row[ROUND] * 1_000_003 + row[STREAM] * 8191 + row[STEPS] + 1)
-            return total.astype(np.int64)
+            return np.int64(total.astype(np.int64))

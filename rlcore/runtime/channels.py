@@ -1,4 +1,4 @@
-"""The shared memory of one run: ring, parameter store, control block and wake-ups, as one bundle."""
+"""The shared memory of one run: ring, parameter store, control block and wake-ups together."""
 
 from __future__ import annotations
 
@@ -75,8 +75,10 @@ class Channels:
 
     def close(self) -> None:
         """Close all descriptors of this process."""
-        for part in (self.ring.block, self.store.block, self.control.block, self.ready, *self.free):
-            part.close()
+        for block in (self.ring.block, self.store.block, self.control.block):
+            block.close()
+        for wakeup in (self.ready, *self.free):
+            wakeup.close()
 
 
 def _pair(fds: dict[str, Any], name: str) -> tuple[int, int] | None:

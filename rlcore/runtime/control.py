@@ -1,4 +1,4 @@
-"""The control block: a few shared integers by which supervisor, learner and actors watch each other.
+"""The control block: a few integers by which supervisor, learner and actors watch each other.
 
 Every cell has one writer (named below), so no lock is needed.
 """

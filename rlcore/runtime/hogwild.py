@@ -1,10 +1,10 @@
 """Hogwild: every worker acts, differentiates and applies its own gradient to shared parameters.
 
-Mnih et al. 2016, algorithm S3. There is no channel and no learner process: a worker pulls the shared
-``theta`` into its private copy, plays ``t_max`` steps with it, and applies the gradient of that copy
-to the shared ``theta`` through a rule whose state is shared too, without a lock (Recht et al. 2011).
-Playing, collating and updating are the same code as everywhere else. The parent watches, counts and
-writes checkpoints.
+Mnih et al. 2016, algorithm S3. There is no channel and no learner process: a worker pulls the
+shared ``theta`` into its private copy, plays ``t_max`` steps with it, and applies the gradient of
+that copy to the shared ``theta`` through a rule whose state is shared too, without a lock (Recht et
+al. 2011). Playing, collating and updating are the same code as everywhere else. The parent watches,
+counts and writes checkpoints.
 """
 
 from __future__ import annotations

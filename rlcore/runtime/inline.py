@@ -21,7 +21,7 @@ from rlcore.runtime.roles import build_actor, build_learner, open_checkpoint, tr
 
 
 class InlineRun:
-    """A run in this process; the same interface as :class:`rlcore.runtime.supervisor.Supervisor`."""
+    """A run in this process, with the interface of :class:`rlcore.runtime.supervisor.Supervisor`."""
 
     def __init__(self, plan: RunPlan, parts: Parts) -> None:
         self.plan = plan

@@ -1,7 +1,7 @@
 """The learner's side of a run: take fragments, train, publish, free the slots, account for all.
 
-``LearnerLoop.step`` is the one loop body of every schedule and placement; the schedule decides which
-fragments it may take. Inline runs call it between fragments, local runs call it in a process.
+``LearnerLoop.step`` is the one loop body of every schedule and placement; the schedule decides
+which fragments it may take. Inline runs call it between fragments, local runs call it in a process.
 """
 
 from __future__ import annotations

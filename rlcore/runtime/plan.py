@@ -1,4 +1,4 @@
-"""The plan of a run: every number the runtime needs, checked once, handed to each process as JSON."""
+"""The plan of a run: every number the runtime needs, checked once, handed on as JSON."""
 
 from __future__ import annotations
 

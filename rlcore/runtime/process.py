@@ -1,4 +1,4 @@
-"""Child processes of a run: started fresh, watched by exit status, ended without leaving a trace."""
+"""Child processes of a run: started fresh, watched by exit status, ended without a trace."""
 
 from __future__ import annotations
 
