@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rlcore.errors import CheckpointError
+from rlcore.errors import CheckpointError, LearnerError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.control import Control
 from rlcore.runtime.hogwild import HogwildWorker, SharedTheta, initial_shared
@@ -259,6 +259,7 @@ class InlineHogwild:
         self.workers: list[HogwildWorker] = []
         self.finished = False
         self.result: Message | None = None
+        self._failure: LearnerError | None = None
 
     def start(self) -> None:
         """Build the workers."""
@@ -269,17 +270,20 @@ class InlineHogwild:
         ]
 
     def poll(self, timeout: float) -> list[Message]:
-        """Work for about ``timeout`` seconds and return what has happened."""
+        """Work for about ``timeout`` seconds and return what has happened.
+
+        A failure is raised by the call after the one that sets ``finished``, as in a local run.
+
+        Raises:
+            LearnerError: Training cannot go on; the last checkpoint has the good parameters.
+        """
+        if self._failure is not None:
+            raise self._failure
         out: list[Message] = []
         deadline = time.monotonic() + timeout
         reason = None
         while reason is None and time.monotonic() < deadline:
-            for worker in self.workers:
-                report = worker.step(want_metrics=True)
-                self.monitor.add(worker.take_report(report))
-                reason = self.monitor.refresh()
-                if reason is not None:
-                    break
+            reason = self._turn()
         record = self.monitor.report(force=reason is not None)
         if record is not None:
             out.append({"kind": "metrics", "from": "inline", "record": record})
@@ -289,6 +293,21 @@ class InlineHogwild:
             self.finished = True
             self.result = {"kind": "done", "reason": reason, "saved": str(self.monitor.saved or "")}
         return out
+
+    def _turn(self) -> str | None:
+        """Have each worker train once; return why the run is over, if it is."""
+        for worker in self.workers:
+            try:
+                report = worker.step(want_metrics=True)
+            except LearnerError as error:
+                self._failure = error
+                self.monitor.refresh()
+                return str(error)
+            self.monitor.add(worker.take_report(report))
+            reason = self.monitor.refresh()
+            if reason is not None:
+                return reason
+        return None
 
     def request_stop(self) -> None:
         """Finish the update at hand, checkpoint and stop."""
