@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from toy_runs import train
 
-from rlcore.data.seeding import derive_seed, env_seeds
-
 
 def parameters(*args, **kwargs) -> str:
     outcome = train(*args, **kwargs)
@@ -17,11 +15,6 @@ def parameters(*args, **kwargs) -> str:
 @pytest.fixture(scope="module")
 def serial() -> str:
     return parameters("inline", "serial", updates=30)
-
-
-def test_serial_repeats_and_depends_on_the_seed(serial):
-    assert parameters("inline", "serial", updates=30) == serial
-    assert parameters("inline", "serial", updates=30, seed=4) != serial
 
 
 @pytest.mark.parametrize("actors", [1, 2, 4])
@@ -50,8 +43,13 @@ def test_resume_equals_the_straight_run(placement, schedule, lag, vector):
     straight = train(placement, schedule, updates=24, **common)
     first = train(placement, schedule, updates=11, **common)
     second = train(
-        placement, schedule, updates=24, run_dir=first.run_dir, resume=first.result["saved"],
-        epoch=1, **common,
+        placement,
+        schedule,
+        updates=24,
+        run_dir=first.run_dir,
+        resume=first.result["saved"],
+        epoch=1,
+        **common,
     )
     assert second.parameters == straight.parameters
     timed = ("seconds",)
@@ -69,23 +67,3 @@ def test_periodic_checkpoints_change_nothing(serial):
 def test_hogwild_with_one_worker_repeats():
     runs = [train("inline", "hogwild", updates=40, actors=1) for _ in range(2)]
     assert runs[0].parameters == runs[1].parameters
-
-
-def test_a_new_actor_leaves_the_other_streams_alone():
-    """Seeds are keyed by stream and environment; the number of actors appears nowhere."""
-    one = [env_seeds(5, stream, 3, 0) for stream in range(2)]
-    more = [env_seeds(5, stream, 3, 0) for stream in range(6)]
-    assert more[:2] == one
-    flat = [seed for seeds in more for seed in seeds]
-    assert len(set(flat)) == len(flat)
-    assert env_seeds(5, 0, 3, 1) != one[0]  # a restarted stream plays other episodes
-    assert derive_seed(5, "act", 0, 7) != derive_seed(5, "act", 0, 8) != derive_seed(6, "act", 0, 8)
-
-
-def test_async_streams_start_alike_with_more_actors():
-    """First fragments of a stream do not depend on how many actors there are."""
-    seen = []
-    for actors in (1, 2):
-        outcome = train("local", "async", max_lag=0, updates=1, actors=actors)
-        seen.append((outcome.totals["env_steps"], outcome.parameters))
-    assert seen[0] == seen[1]

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-from toy_runs import STREAMS, make_plan, train
+from toy_runs import STREAMS, children_of, make_plan, train
 
-from rlcore.errors import ActorLostError, ConfigError, EnvContractError, LearnerError, NonFiniteError
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+from rlcore.errors import (
+    ActorLostError,
+    ConfigError,
+    EnvContractError,
+    LearnerError,
+    NonFiniteError,
+)
 
 
 def test_async_keeps_its_lag_bound_and_counts_every_step():
@@ -117,7 +106,12 @@ def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(tmp_path, kind):
 def test_a_hung_actor_is_found_its_stack_written_and_replaced(tmp_path):
     fault = {"kind": "hang", "actor": "actor 0", "step": 30, "marker": str(tmp_path / "m")}
     outcome = train(
-        "local", "async", actors=2, updates=10**9, config={"fault": fault}, step_deadline_s=1.0,
+        "local",
+        "async",
+        actors=2,
+        updates=10**9,
+        config={"fault": fault},
+        step_deadline_s=1.0,
         watch=until_back,
     )
     assert outcome.error is None
@@ -129,7 +123,12 @@ def test_a_hung_actor_is_found_its_stack_written_and_replaced(tmp_path):
 def test_a_spent_restart_budget_ends_the_run_with_causes():
     fault = {"kind": "raise", "actor": "actor 1", "step": 5}
     outcome = train(
-        "local", "async", actors=2, updates=10**9, config={"fault": fault}, max_restarts=2,
+        "local",
+        "async",
+        actors=2,
+        updates=10**9,
+        config={"fault": fault},
+        max_restarts=2,
     )
     assert isinstance(outcome.error, ActorLostError)
     assert "3 x  actor 1: ValueError: planted failure" in str(outcome.error)
@@ -155,44 +154,5 @@ def test_contract_errors_end_the_run_at_once(tmp_path):
     assert issubclass(Broken, EnvContractError)
     with pytest.raises(ConfigError, match="every actor needs a stream"):
         make_plan("async", tmp_path, actors=STREAMS + 1)
-    with pytest.raises(ConfigError, match="runtime.schedule must be"):
+    with pytest.raises(ConfigError, match=r"runtime\.schedule must be"):
         make_plan("often", tmp_path)
-
-
-def test_killing_the_parent_ends_every_child(tmp_path):
-    """SIGKILL of the parent: no process and no shared-memory segment stays."""
-    before = set(os.listdir("/dev/shm"))
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pathlib import Path\n"
-        "import toy_runs\n"
-        "def watch(run, messages):\n"
-        "    if sum(m['kind'] == 'started' for m in messages) == 3:\n"
-        "        print('running', flush=True)\n"
-        "toy_runs.train('local', 'async', actors=2, updates=10**9, watch=watch,\n"
-        "               run_dir=Path(sys.argv[2]))\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert parent.stdout.readline() == "running\n"
-    pids = children_of(parent.pid)
-    assert len(pids) == 3
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 3.0
-    while any(Path(f"/proc/{pid}").exists() and not _zombie(pid) for pid in pids):
-        assert time.monotonic() < deadline, "children outlived their parent"
-        time.sleep(0.05)
-    assert set(os.listdir("/dev/shm")) <= before
-
-
-def _zombie(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True

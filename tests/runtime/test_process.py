@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import toy_parts
-from toy_runs import make_plan
+from toy_runs import gone, make_plan
 
 from rlcore.runtime import supervisor as supervisor_module
 from rlcore.runtime.process import ChildProcess, wait_for_messages
@@ -28,19 +28,6 @@ def first_message(child: ChildProcess, timeout: float = 20.0) -> dict:
         for message in child.receive():
             return message
     raise TimeoutError
-
-
-def gone(pid: int, timeout: float = 3.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def open_fds() -> int:

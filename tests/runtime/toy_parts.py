@@ -179,11 +179,11 @@ class StampedStream:
     ``folder`` holds a file for each start, as long as the number of steps taken since.
     """
 
-    STEPS = 1 << 14  # float32 holds 2**10 starts of that many
+    STEPS, STARTS = 1 << 16, 1 << 8  # float32 holds their product
 
     def __init__(self, stream: Any, folder: str) -> None:
         self._stream, self._steps = stream, 0
-        for token in range(1 << 10):
+        for token in range(self.STARTS):
             try:
                 self._file = os.open(f"{folder}/{token}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
@@ -196,6 +196,8 @@ class StampedStream:
         return getattr(self._stream, name)
 
     def step(self, actions: np.ndarray, row: Any) -> Any:
+        if self._steps >= self.STEPS:
+            raise RuntimeError("no stamp left")
         finals = self._stream.step(actions, row)
         row.reward[:] = self._token * self.STEPS + self._steps
         self._steps += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -111,3 +112,36 @@ def train(
     finally:
         run.close()
     return outcome
+
+
+def read_ledger(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what each update of a run with ``config["ledger"]`` was trained on."""
+    return [json.loads(line) for line in Path(config["ledger"]).read_text().splitlines()]
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the living children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def gone(pid: int, timeout: float = 3.0) -> bool:
+    """Return whether a process ends (or is a zombie) within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
