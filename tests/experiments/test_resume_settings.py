@@ -101,6 +101,7 @@ def test_evaluations_choose_the_best_checkpoint(folder: Path) -> None:
 
 
 def test_milestones_of_an_experiment_are_kept(folder: Path) -> None:
-    runner.resume(folder, ["stop.updates=5", "checkpoint.milestones=1", "checkpoint.keep=1"])
-    runner.resume(folder, ["stop.updates=6"])
+    kept = ["checkpoint.milestones=1", "checkpoint.keep=1"]
+    runner.resume(folder, ["stop.updates=5", *kept])
+    runner.resume(folder, ["stop.updates=6", *kept])
     assert updates(folder) == [5, 6]
