@@ -21,7 +21,7 @@ from rlcore.runtime.roles import build_actor, build_learner, open_checkpoint, tr
 
 
 class InlineRun:
-    """A run in this process, with the interface of :class:`rlcore.runtime.supervisor.Supervisor`."""
+    """A run in this process, used as :class:`~rlcore.runtime.supervisor.Supervisor` is."""
 
     def __init__(self, plan: RunPlan, parts: Parts) -> None:
         self.plan = plan

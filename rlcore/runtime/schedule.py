@@ -9,7 +9,7 @@ is in the published parameters.
 schedule   slots K      round k acts with       learner takes                sample lag
 ========== ============ ======================= ============================ =====================
 serial     1            version k               round k of every stream      0
-lockstep   lag + 1      version max(0, k - lag) round k of every stream      exactly lag (from k >= lag)
+lockstep   lag + 1      version max(0, k - lag) round k of every stream      lag, from k >= lag
 async      from max_lag newest version          oldest version first         <= max_lag
 ========== ============ ======================= ============================ =====================
 

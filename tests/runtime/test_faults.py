@@ -225,7 +225,7 @@ def test_a_run_that_ends_for_lost_actors_keeps_what_was_learnt():
     assert time.monotonic() - started < keeper_module.FINAL_DUMP_DEADLINE_S
 
 
-@pytest.mark.parametrize("schedule", ["serial", "async"])
+@pytest.mark.parametrize("schedule", ["serial", "async", "hogwild"])
 def test_a_failing_learner_leaves_its_good_parameters(schedule):
     clean = train("inline", schedule, updates=5, max_lag=0)
     outcome = train(
