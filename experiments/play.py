@@ -49,9 +49,7 @@ def play_run(
     prepare_headless()
     torch.set_num_threads(1)
     config, parts, network, checkpoint = load_policy(run, selector)
-    stream = make_stream(
-        config.env, 1, label="player", render_mode="rgb_array", evaluation=True
-    )
+    stream = make_stream(config.env, 1, label="player", render_mode="rgb_array", evaluation=True)
     env = stream.envs[0]  # type: ignore[attr-defined]
     frames: list[np.ndarray] = []
 
@@ -81,7 +79,12 @@ def play_run(
     target = Path(video) if video else resolve_run(run).path / "videos" / f"step-{step:012d}.mp4"
     target.parent.mkdir(parents=True, exist_ok=True)
     returns = [episode.episode_return for episode in played]
-    metadata = {"env": config.env.id, "step": step, "returns": returns, "checkpoint": str(checkpoint.path)}
+    metadata = {
+        "env": config.env.id,
+        "step": step,
+        "returns": returns,
+        "checkpoint": str(checkpoint.path),
+    }
     path = record_video(_each(frames), target, fps=fps, metadata=metadata)
     return {"video": str(path), "return": returns, "frames": len(frames)}
 

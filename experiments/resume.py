@@ -1,4 +1,4 @@
-"""What may change when a run goes on: limits and reporting freely, the mathematics only on request."""
+"""What may change when a run goes on: limits and reports freely, the mathematics on request."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def run(
         resolved.text,
         source=resolved.source_text,
         overrides=overrides,
-        command=" ".join(["rlcore run", str(config) if isinstance(config, str | Path) else "", *overrides]),
+        command=_command(config, overrides),
         facts={
             "agent": settings.resolved_types().get("agent"),
             "environment": settings.env.id,
@@ -102,6 +102,16 @@ def run(
     )
     with folder:
         return Session(folder, resolved, console=console, wandb=wandb).train()
+
+
+def _command(config: object, overrides: Sequence[str]) -> str:
+    if isinstance(config, str | Path):
+        files = [str(config)]
+    elif isinstance(config, Sequence):
+        files = [str(path) for path in config]
+    else:
+        files = ["(settings given in Python)"]
+    return " ".join(["rlcore run", *files, *overrides])
 
 
 def resume(
@@ -352,9 +362,11 @@ class Session:
     def _log_evaluation(self, result: dict[str, Any]) -> None:
         record = {k: v for k, v in result.items() if k.startswith(("eval/", "step/"))}
         self.tracker.log(record)
-        self.tracker.event("eval", file=result["file"], **{
-            k: record[k] for k in ("eval/return_mean", "eval/ci_low", "eval/ci_high")
-        })
+        self.tracker.event(
+            "eval",
+            file=result["file"],
+            **{k: record[k] for k in ("eval/return_mean", "eval/ci_low", "eval/ci_high")},
+        )
 
     # -- signals and status ---------------------------------------------------------------------
 

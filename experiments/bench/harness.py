@@ -151,7 +151,9 @@ def machine() -> dict[str, Any]:
             versions[package] = None
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "load_1min": os.getloadavg()[0],
         "python": platform.python_version(),
         "system": platform.platform(),

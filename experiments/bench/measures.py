@@ -1,6 +1,6 @@
 """What benchmarks measure; each function runs in a process of its own and returns ``value``.
 
-    python -m experiments.bench.measures NAME '{"argument": 1}'
+python -m experiments.bench.measures NAME '{"argument": 1}'
 """
 
 from __future__ import annotations
@@ -74,12 +74,18 @@ def ours_time_to_return(
 
     with tempfile.TemporaryDirectory() as folder:
         common = [
-            *overrides, f"seed={seed}", "track.tensorboard=false", "track.console=none",
+            *overrides,
+            f"seed={seed}",
+            "track.tensorboard=false",
+            "track.console=none",
             "eval.episodes=0",
         ]
         goal = target
         run = experiments.run(
-            config, [*common, f"stop={{return: {goal}, wall_time: {limit}}}"], out=folder, wandb="off"
+            config,
+            [*common, f"stop={{return: {goal}, wall_time: {limit}}}"],
+            out=folder,
+            wandb="off",
         )
         while True:
             seconds = run.metrics()[-1]["time/wall_s"]
@@ -88,7 +94,11 @@ def ours_time_to_return(
                 break
             stop = f"stop={{wall_time: {min(limit, seconds + 1.0)}}}"
             run = resume(run.path, [stop], wandb="off")
-    return {"value": seconds if score >= target else limit, "score": score, "reached": score >= target}
+    return {
+        "value": seconds if score >= target else limit,
+        "score": score,
+        "reached": score >= target,
+    }
 
 
 def ours_learner_alone(config: str, overrides: list[str], seconds: float) -> Result:
@@ -145,7 +155,10 @@ def random_actions(config: str, overrides: list[str], seconds: float, processes:
     import subprocess
 
     command = [
-        sys.executable, "-m", "experiments.bench.measures", "random_actions_one",
+        sys.executable,
+        "-m",
+        "experiments.bench.measures",
+        "random_actions_one",
         json.dumps({"config": config, "overrides": overrides, "seconds": seconds}),
     ]
     running = [
@@ -213,8 +226,13 @@ def _a3c_features() -> Any:
             super().__init__(space, 256)
             channels = space.shape[0]
             self.layers = nn.Sequential(
-                nn.Conv2d(channels, 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(),
-                nn.Flatten(), nn.Linear(2592, 256), nn.ReLU(),
+                nn.Conv2d(channels, 16, 8, 4),
+                nn.ReLU(),
+                nn.Conv2d(16, 32, 4, 2),
+                nn.ReLU(),
+                nn.Flatten(),
+                nn.Linear(2592, 256),
+                nn.ReLU(),
             )
 
         def forward(self, obs: torch.Tensor) -> torch.Tensor:
@@ -223,7 +241,9 @@ def _a3c_features() -> Any:
     return {"features_extractor_class": A3CFeatures, "net_arch": []}
 
 
-def sb3_a2c(env: str, n_envs: int, seconds: float, subproc: bool = False, pixels: bool = False) -> Result:
+def sb3_a2c(
+    env: str, n_envs: int, seconds: float, subproc: bool = False, pixels: bool = False
+) -> Result:
     """Trained steps per second of Stable-Baselines3 A2C (same network as ours)."""
     import torch
     from stable_baselines3 import A2C
@@ -275,9 +295,18 @@ def sb3_ppo_time_to_return(target: float, limit: float, seed: int) -> Result:
         return lambda left: left * start
 
     model = PPO(
-        "MlpPolicy", _sb3_env("CartPole-v1", 8, False, seed), n_steps=32, batch_size=256,
-        gae_lambda=0.8, gamma=0.98, n_epochs=20, ent_coef=0.0, learning_rate=falling(1e-3),
-        clip_range=falling(0.2), seed=seed, device="cpu",
+        "MlpPolicy",
+        _sb3_env("CartPole-v1", 8, False, seed),
+        n_steps=32,
+        batch_size=256,
+        gae_lambda=0.8,
+        gamma=0.98,
+        n_epochs=20,
+        ent_coef=0.0,
+        learning_rate=falling(1e-3),
+        clip_range=falling(0.2),
+        seed=seed,
+        device="cpu",
     )
     test = _sb3_env("CartPole-v1", 10, False, seed + 1000)
 
@@ -310,7 +339,9 @@ def sb3_ppo_time_to_return(target: float, limit: float, seed: int) -> Result:
     return {"value": check.seconds, "score": check.score, "reached": check.score >= target}
 
 
-def rllib_impala(seconds: float, runners: int = 1, envs_per_runner: int = 8, batch: int = 500) -> Result:
+def rllib_impala(
+    seconds: float, runners: int = 1, envs_per_runner: int = 8, batch: int = 500
+) -> Result:
     """Trained steps per second of RLlib IMPALA on CartPole (same network as ours)."""
     import logging
 

@@ -31,7 +31,9 @@ def _ours(config: str, overrides: list[str] | None = None, seconds: float = SECO
 
 def _limit(config: str, name: str) -> Side:
     return Side(
-        name, "random_actions", {"config": config, "overrides": [], "seconds": SECONDS, "processes": 2}
+        name,
+        "random_actions",
+        {"config": config, "overrides": [], "seconds": SECONDS, "processes": 2},
     )
 
 
@@ -66,43 +68,93 @@ def core(repeats: int, say: Say = _say, only: str = "") -> list[Row]:
             say(table(rows[-1:]))
 
     ours = _ours(THROUGHPUT)
-    add("cartpole/sb3-8", lambda: compare("cartpole vs SB3 A2C, 8 envs", unit, ours, _sb3_a2c(8), repeats))
-    add("cartpole/sb3-best", lambda: compare(
-        "cartpole vs SB3 A2C, its best", unit, ours,
-        _best([_sb3_a2c(n) for n in (8, 16, 32, 64)], say), repeats,
-    ))
-    add("cartpole/rllib", lambda: compare(
-        "cartpole vs RLlib IMPALA, its best", unit, ours, _best(_rllib_sides(), say), repeats
-    ))
+    add(
+        "cartpole/sb3-8",
+        lambda: compare("cartpole vs SB3 A2C, 8 envs", unit, ours, _sb3_a2c(8), repeats),
+    )
+    add(
+        "cartpole/sb3-best",
+        lambda: compare(
+            "cartpole vs SB3 A2C, its best",
+            unit,
+            ours,
+            _best([_sb3_a2c(n) for n in (8, 16, 32, 64)], say),
+            repeats,
+        ),
+    )
+    add(
+        "cartpole/rllib",
+        lambda: compare(
+            "cartpole vs RLlib IMPALA, its best", unit, ours, _best(_rllib_sides(), say), repeats
+        ),
+    )
     learner = Side(
-        "our learner alone", "ours_learner_alone",
+        "our learner alone",
+        "ours_learner_alone",
         {"config": THROUGHPUT, "overrides": [], "seconds": SECONDS},
     )
-    add("cartpole/learner", lambda: compare("cartpole vs the learner alone", unit, ours, learner, repeats))
-    add("cartpole/limit", lambda: compare(
-        "cartpole vs random actions, no learning", unit, ours,
-        _limit(THROUGHPUT, "random actions, 2 processes"), repeats,
-    ))
+    add(
+        "cartpole/learner",
+        lambda: compare("cartpole vs the learner alone", unit, ours, learner, repeats),
+    )
+    add(
+        "cartpole/limit",
+        lambda: compare(
+            "cartpole vs random actions, no learning",
+            unit,
+            ours,
+            _limit(THROUGHPUT, "random actions, 2 processes"),
+            repeats,
+        ),
+    )
     plain = _ours(PLAIN)
-    add("plain/sb3-8", lambda: compare("plain gym.make vs SB3 A2C, 8 envs", unit, plain, _sb3_a2c(8), repeats))
-    add("plain/limit", lambda: compare(
-        "plain gym.make vs random actions", unit, plain,
-        _limit(PLAIN, "random actions, 2 processes"), repeats,
-    ))
+    add(
+        "plain/sb3-8",
+        lambda: compare("plain gym.make vs SB3 A2C, 8 envs", unit, plain, _sb3_a2c(8), repeats),
+    )
+    add(
+        "plain/limit",
+        lambda: compare(
+            "plain gym.make vs random actions",
+            unit,
+            plain,
+            _limit(PLAIN, "random actions, 2 processes"),
+            repeats,
+        ),
+    )
     add("time/sb3-ppo", lambda: _time_to_475(repeats))
     noop = _ours(NOOP)
-    add("noop/limit", lambda: compare(
-        "no-op 84x84 through actor, ring, learner", unit, noop,
-        _limit(NOOP, "no-op steps, 2 processes"), repeats,
-    ))
+    add(
+        "noop/limit",
+        lambda: compare(
+            "no-op 84x84 through actor, ring, learner",
+            unit,
+            noop,
+            _limit(NOOP, "no-op steps, 2 processes"),
+            repeats,
+        ),
+    )
     pong = _ours(PONG, seconds=20.0)
-    add("pong/sb3", lambda: compare(
-        "Pong, A3C net, vs SB3 A2C (SubprocVecEnv)", unit, pong,
-        _best([_pong_peer(n) for n in (8, 16)], say), repeats,
-    ))
-    add("pong/limit", lambda: compare(
-        "Pong vs random actions", unit, pong, _limit(PONG, "random actions, 2 processes"), repeats
-    ))
+    add(
+        "pong/sb3",
+        lambda: compare(
+            "Pong, A3C net, vs SB3 A2C (SubprocVecEnv)",
+            unit,
+            pong,
+            _best([_pong_peer(n) for n in (8, 16)], say),
+            repeats,
+        ),
+    )
+    add(
+        "pong/limit",
+        lambda: compare(
+            "Pong vs random actions",
+            unit,
+            pong,
+            _limit(PONG, "random actions, 2 processes"),
+            repeats,
+        ),
+    )
     return rows
 
 
@@ -110,7 +162,8 @@ def _rllib_sides() -> list[Side]:
     setups = [(1, 8, 500), (1, 32, 2000), (2, 16, 1000), (1, 64, 4000)]
     return [
         Side(
-            f"RLlib IMPALA, {runners} x {envs} envs, batch {batch}", "rllib_impala",
+            f"RLlib IMPALA, {runners} x {envs} envs, batch {batch}",
+            "rllib_impala",
             {"seconds": SECONDS, "runners": runners, "envs_per_runner": envs, "batch": batch},
         )
         for runners, envs, batch in setups
@@ -119,7 +172,11 @@ def _rllib_sides() -> list[Side]:
 
 def _pong_peer(n_envs: int) -> Side:
     arguments = {
-        "env": "ALE/Pong-v5", "n_envs": n_envs, "seconds": 20.0, "subproc": True, "pixels": True,
+        "env": "ALE/Pong-v5",
+        "n_envs": n_envs,
+        "seconds": 20.0,
+        "subproc": True,
+        "pixels": True,
     }
     return Side(f"SB3 A2C SubprocVecEnv, {n_envs} envs", "sb3_a2c", arguments)
 
@@ -127,13 +184,21 @@ def _pong_peer(n_envs: int) -> Side:
 def _time_to_475(repeats: int) -> Row:
     seeds = [{"seed": seed} for seed in range(repeats)]
     ours = Side(
-        "rlcore impala", "ours_time_to_return",
+        "rlcore impala",
+        "ours_time_to_return",
         {"config": CARTPOLE, "overrides": [], "target": 475.0, "limit": 120.0},
     )
-    peer = Side("SB3 PPO, RL-Zoo settings", "sb3_ppo_time_to_return", {"target": 475.0, "limit": 300.0})
+    peer = Side(
+        "SB3 PPO, RL-Zoo settings", "sb3_ppo_time_to_return", {"target": 475.0, "limit": 300.0}
+    )
     return compare(
-        "wall time to 475 over 100 episodes", "s", ours, peer, repeats,
-        lower_is_better=True, per_repeat=seeds,
+        "wall time to 475 over 100 episodes",
+        "s",
+        ours,
+        peer,
+        repeats,
+        lower_is_better=True,
+        per_repeat=seeds,
     )
 
 
