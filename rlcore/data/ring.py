@@ -97,7 +97,8 @@ class TrajectoryRing:
     ) -> None:
         if streams < 1 or slots_per_stream < 1:
             raise ConfigError(
-                f"a ring needs >= 1 stream and slot, got {streams} x {slots_per_stream}"
+                f"a ring needs >= 1 stream and slot, got {streams} streams x "
+                f"{slots_per_stream} slots"
             )
         self.spec = dict(spec)
         self.streams = streams
