@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from rlcore.learners.config import (
     SGDConfig,
 )
 from rlcore.learners.errors import LearnerStateError, ParameterError
+from rlcore.learners.optim.rules import SHARED_BLOCK
 
 CHILD = Path(__file__).parent / "hogwild_child.py"
 _spec = importlib.util.spec_from_file_location("hogwild_child", CHILD)
@@ -75,6 +77,25 @@ def test_one_worker_is_serial_training_bit_for_bit(optimizer) -> None:
         assert float(report.update_norm) > 0
     assert all(torch.equal(state[name], serial.rule.state[name]) for name in state)
     assert theta.data_ptr() != worker.flat.theta.data_ptr()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_long_shared_vectors_move_block_by_block_to_the_same_bits(optimizer) -> None:
+    sizes = [SHARED_BLOCK // 2 + 3, 3 * SHARED_BLOCK + 5, 7, SHARED_BLOCK + 1]
+    bounds = [0, *itertools.accumulate(sizes)]
+    generator = torch.Generator().manual_seed(1)
+    theta = torch.randn(bounds[-1], generator=generator)
+    private, shared = optimizer.build(), optimizer.build()
+    private.bind(theta, bounds)
+    shared.bind(theta.clone(), bounds, private.clone_state())
+    for present in (None, [0, 1, 3], [1], None, [1, 2]):
+        grad = torch.randn(bounds[-1], generator=generator)
+        private.apply(grad, 0.01, present)
+        shared.apply(grad, 0.01, present)
+        assert torch.equal(shared.theta, private.theta)
+        assert torch.equal(shared.predict(2.0, 0.01), private.predict(2.0, 0.01))
+    for name, value in private.state.items():
+        assert torch.equal(shared.state[name], value)
 
 
 def test_the_gradient_is_that_of_the_pulled_copy() -> None:
@@ -171,12 +192,33 @@ def test_with_the_lock_four_workers_sum_exactly(workers, shares) -> None:
     assert (shared.theta[:SIZE] == -UPDATES * sum(values)).all()
 
 
+def lost_shares(workers, shares, rounds: int, updates: int) -> list[float]:
+    """Return the share of additions that each round lost without the lock.
+
+    The worst case: workers that do nothing but add meet in memory far more often than others.
+    """
+    shared, lost = shares["sgd"], []
+    for _ in range(rounds):
+        shared.theta.zero_()
+        run(workers, shared.block.fd, "sgd", [-1.0] * WORKERS, lock=False, updates=updates)
+        entries = shared.theta[:SIZE].double()
+        assert float(entries.max()) <= WORKERS * updates
+        lost.append(1.0 - float(entries.mean()) / (WORKERS * updates))
+    return lost
+
+
 def test_without_it_less_than_one_update_in_a_hundred_is_lost(workers, shares) -> None:
+    """The worst case: workers that do nothing but add meet in memory far more often than others."""
     shared = shares["sgd"]
-    run(workers, shared.block.fd, "sgd", [-1.0] * WORKERS, lock=False)
-    entries = shared.theta[:SIZE].double()
-    assert float(entries.max()) <= WORKERS * UPDATES
-    assert 0.99 < float(entries.mean()) / (WORKERS * UPDATES) <= 1.0
+    lost = []
+    for _ in range(3):
+        shared.theta.zero_()
+        run(workers, shared.block.fd, "sgd", [-1.0] * WORKERS, lock=False)
+        entries = shared.theta[:SIZE].double()
+        assert float(entries.max()) <= WORKERS * UPDATES
+        assert float(entries.min()) > 0
+        lost.append(1.0 - float(entries.mean()) / (WORKERS * UPDATES))
+    assert 0.0 <= sum(lost) / len(lost) < 0.01, lost
 
 
 def test_four_workers_share_the_step_counter_of_adam(workers, shares) -> None:

@@ -1,49 +1,51 @@
-"""A learner saved to files and restored in a new process goes on with the same bits."""
+"""A learner restored in another process goes on bit for bit."""
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from rlcore.data.tensor_file import load_tensors, save_tensors
-from rlcore.learners.config import AdamConfig, LearnerConfig, RMSPropConfig, SGDConfig
-from rlcore.learners.conformance import make, toy_batch, toy_loss
 from rlcore.runtime.nested_state import split_state
 
 CHILD = Path(__file__).parent / "resume_child.py"
+_spec = importlib.util.spec_from_file_location("resume_child", CHILD)
+child = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(child)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        SGDConfig(lr=0.05, momentum=0.9, anneal="linear"),
-        AdamConfig(lr=0.01),
-        RMSPropConfig(lr=0.01, momentum=0.5),
-    ],
-)
-def test_a_new_process_goes_on_exactly(optimizer, tmp_path: Path) -> None:
-    learner = make(LearnerConfig(optimizer=optimizer))
-    for step in range(20):
-        if step == 7:
-            tensors, values = split_state(learner.state_dict())
-            save_tensors(tmp_path / "state.safetensors", tensors)
-            (tmp_path / "state.json").write_text(json.dumps(values))
-        learner.progress = step / 20
-        learner.update(toy_batch(step), toy_loss)
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    arguments = [str(tmp_path), type(optimizer).__name__, json.dumps(asdict(optimizer))]
-    subprocess.run([sys.executable, str(CHILD), *arguments], check=True, timeout=60, env=env)
-    wanted, values = split_state(learner.state_dict())
-    ended = load_tensors(tmp_path / "end.safetensors")
-    assert set(ended) == set(wanted)
-    for name, value in wanted.items():
-        assert torch.equal(ended[name], value), name
-    assert json.loads((tmp_path / "end.json").read_text()) == values
-    assert values["version"] == 20
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Saved learners: from this process after 7 updates, from another one after 20."""
+    path = tmp_path_factory.mktemp("learners")
+    for name in child.CONFIGS:
+        learner = child.make(name)
+        child.train(learner, 0, 7)
+        child.save(learner, path / f"{name} at 7")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    subprocess.run([sys.executable, str(CHILD), str(path)], env=env, check=True, timeout=60)
+    return path
+
+
+@pytest.mark.parametrize("name", child.CONFIGS)
+def test_update_7_to_20_in_another_process(name: str, folder: Path) -> None:
+    unbroken = child.make(name)
+    child.train(unbroken, 0, child.LAST)
+    tensors, values = split_state(unbroken.state_dict())
+    resumed, resumed_values = split_state(child.load(folder / f"{name} at {child.LAST}"))
+    assert resumed_values == values
+    assert resumed.keys() == tensors.keys()
+    assert all(torch.equal(resumed[key], tensors[key]) for key in tensors)
+    assert (values["version"], values["skipped"], values["in_a_row"]) == (16, 4, 0)
+    start, _ = split_state(child.load(folder / f"{name} at 7"))
+    assert not torch.equal(start["network/head"], tensors["network/head"])
+
+
+def test_skips_in_a_row_are_counted_on(folder: Path) -> None:
+    saved = child.load(folder / "sgd at 7")
+    assert (saved["version"], saved["skipped"], saved["in_a_row"]) == (5, 2, 2)
