@@ -255,7 +255,7 @@ class ComposedLearner:
             "optim/param_norm": self.theta.norm(),
         }
         if self.config.on_nonfinite == "zero":
-            own["fault/zeroed"] = torch.tensor(float(self.tally.zeroed))
+            own["fault/zeroed"] = self.tally.zeroed_count()
         return estimate.metrics | own
 
     def declared_state_bytes(self) -> int:

@@ -38,6 +38,10 @@ class Tally(Protocol):
         """Return whether too many updates in a row were skipped, as far as is known."""
         ...
 
+    def zeroed_count(self) -> Tensor:
+        """Return ``zeroed`` as a scalar, without waiting for a device."""
+        ...
+
     def take_clip_frac(self) -> Tensor:
         """Return the share of clipped updates since the last call."""
         ...
@@ -70,6 +74,10 @@ class HostTally:
     def exceeded(self) -> bool:
         """Return whether ``limit`` updates in a row were skipped."""
         return self.in_a_row >= self._limit
+
+    def zeroed_count(self) -> Tensor:
+        """Return ``zeroed`` as a scalar."""
+        return torch.tensor(float(self.zeroed))
 
     def take_clip_frac(self) -> Tensor:
         """Return the share of clipped updates since the last call."""
@@ -123,6 +131,10 @@ class DeviceTally:
         if self._copied is not None and not self._copied.query():
             return False
         return int(self._copy) >= self._limit
+
+    def zeroed_count(self) -> Tensor:
+        """Return ``zeroed``, a scalar on the device."""
+        return self._counts[2].float()
 
     def take_clip_frac(self) -> Tensor:
         """Return the share of clipped updates since the last call, a scalar on the device."""

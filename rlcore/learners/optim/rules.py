@@ -8,13 +8,22 @@ a private counter would give Adam a wrong bias correction), everyone else to fre
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from rlcore.learners.base import StateSpec
 from rlcore.learners.errors import LearnerStateError
+
+SHARED_BLOCK = 1 << 15
+"""Entries that a rule on shared vectors moves at a time: what it touches stays in the cache."""
+
+Window = slice | None
+"""Entries of the flat vectors; ``None`` is all of them."""
 
 
 class FlatRule:
@@ -33,9 +42,14 @@ class FlatRule:
     ) -> None:
         """Act on ``theta`` with ``state`` (fresh where ``None``).
 
+        Given ``state``, others are taken to act on it too: long vectors are then gone through in
+        blocks, in an order of this process's own. Workers that step at the same time would
+        otherwise run through memory side by side and overwrite each other's entries.
+
         Raises:
             LearnerStateError: ``state`` does not follow :meth:`state_spec`.
         """
+        self._order = None if state is None else random.Random(os.getpid())
         self.theta = theta
         self.bounds = list(bounds)
         spec = self.state_spec(bounds, theta.dtype)
@@ -87,11 +101,19 @@ class FlatRule:
                 runs.append((index, index + 1))
         return runs
 
-    def _cut(self, start: int, stop: int, *vectors: Tensor) -> list[Tensor]:
-        if start == 0 and stop == len(self.bounds) - 1:
-            return list(vectors)
-        window = slice(self.bounds[start], self.bounds[stop])
-        return [vector[window] for vector in vectors]
+    def _windows(self, start: int, stop: int) -> list[Window]:
+        """Return the entries of parameters ``start`` to ``stop``, cut into blocks where shared."""
+        first, last = self.bounds[start], self.bounds[stop]
+        if self._order is None or last - first <= SHARED_BLOCK:
+            return [None if last - first == self.bounds[-1] else slice(first, last)]
+        edges = [*range(first, last, SHARED_BLOCK), last]
+        blocks: list[Window] = [slice(a, b) for a, b in pairwise(edges)]
+        self._order.shuffle(blocks)
+        return blocks
+
+
+def _cut(window: Window, *vectors: Tensor) -> list[Tensor]:
+    return list(vectors) if window is None else [vector[window] for vector in vectors]
 
 
 def _check_state(state: dict[str, Tensor], spec: StateSpec) -> None:
@@ -126,11 +148,12 @@ class SGD(FlatRule):
         return self.theta.add(self.state["momentum"], alpha=-horizon * lr)
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
-        theta, direction = self._cut(start, stop, self.theta, grad)
-        if self.momentum:
-            (m,) = self._cut(start, stop, self.state["momentum"])
-            direction = m.mul_(self.momentum).add_(direction, alpha=1.0 - self.dampening)
-        theta.add_(direction, alpha=-lr)
+        for window in self._windows(start, stop):
+            theta, direction = _cut(window, self.theta, grad)
+            if self.momentum:
+                (m,) = _cut(window, self.state["momentum"])
+                direction = m.mul_(self.momentum).add_(direction, alpha=1.0 - self.dampening)
+            theta.add_(direction, alpha=-lr)
 
 
 class RMSProp(FlatRule):
@@ -168,17 +191,18 @@ class RMSProp(FlatRule):
         return self.theta.add(self.state["momentum"], alpha=-horizon * lr)
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
-        theta, d, g, root = self._cut(start, stop, self.theta, grad, self.state["g"], self._scratch)
-        g.mul_(self.alpha).addcmul_(d, d, value=1.0 - self.alpha)
-        if self.eps_inside:
-            torch.add(g, self.eps, out=root).sqrt_()
-        else:
-            torch.sqrt(g, out=root).add_(self.eps)
-        if self.momentum:
-            (m,) = self._cut(start, stop, self.state["momentum"])
-            theta.add_(m.mul_(self.momentum).addcdiv_(d, root), alpha=-lr)
-        else:
-            theta.addcdiv_(d, root, value=-lr)
+        for window in self._windows(start, stop):
+            theta, d, g, root = _cut(window, self.theta, grad, self.state["g"], self._scratch)
+            g.mul_(self.alpha).addcmul_(d, d, value=1.0 - self.alpha)
+            if self.eps_inside:
+                torch.add(g, self.eps, out=root).sqrt_()
+            else:
+                torch.sqrt(g, out=root).add_(self.eps)
+            if self.momentum:
+                (m,) = _cut(window, self.state["momentum"])
+                theta.add_(m.mul_(self.momentum).addcdiv_(d, root), alpha=-lr)
+            else:
+                theta.addcdiv_(d, root, value=-lr)
 
 
 class Adam(FlatRule):
@@ -218,12 +242,12 @@ class Adam(FlatRule):
         """Return ``theta`` after ``horizon`` steps of the present corrected moments."""
         moved = self.theta.clone()
         for start, stop in self._runs(None):
-            step = self._step(start, stop)
-            out, m, v = self._cut(
-                start, stop, moved, self.state["exp_avg"], self.state["exp_avg_sq"]
-            )
-            if step:
-                scale, shift, size = self._corrections(step, lr)
+            step = self._step(start)
+            if not step:
+                continue
+            scale, shift, size = self._corrections(step, lr)
+            for window in self._windows(start, stop):
+                out, m, v = _cut(window, moved, self.state["exp_avg"], self.state["exp_avg_sq"])
                 out.addcdiv_(m, v.sqrt().mul_(scale).add_(shift), value=-horizon * size)
         return moved
 
@@ -245,7 +269,7 @@ class Adam(FlatRule):
                     first = index
         return split
 
-    def _step(self, start: int, stop: int) -> float | Tensor:
+    def _step(self, start: int) -> float | Tensor:
         counter = self.state["step"]
         return counter[start] if counter.is_cuda else float(counter[start])
 
@@ -265,21 +289,15 @@ class Adam(FlatRule):
         return 1.0 / (1.0 - beta2**step) ** 0.5, self.eps, lr / (1.0 - beta1**step)
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
-        theta, d, m, v, root = self._cut(
-            start,
-            stop,
-            self.theta,
-            grad,
-            self.state["exp_avg"],
-            self.state["exp_avg_sq"],
-            self._scratch,
-        )
         self.state["step"][start:stop].add_(1.0)
         beta1, beta2 = self.betas
-        if self.weight_decay:
-            theta.mul_(1.0 - lr * self.weight_decay)
-        m.lerp_(d, 1.0 - beta1)
-        v.mul_(beta2).addcmul_(d, d, value=1.0 - beta2)
-        scale, shift, size = self._corrections(self._step(start, stop), lr)
-        torch.sqrt(v, out=root).mul_(scale).add_(shift)
-        theta.addcdiv_(m, root, value=-size)
+        moments = self.state["exp_avg"], self.state["exp_avg_sq"]
+        scale, shift, size = self._corrections(self._step(start), lr)
+        for window in self._windows(start, stop):
+            theta, d, m, v, root = _cut(window, self.theta, grad, *moments, self._scratch)
+            if self.weight_decay:
+                theta.mul_(1.0 - lr * self.weight_decay)
+            m.lerp_(d, 1.0 - beta1)
+            v.mul_(beta2).addcmul_(d, d, value=1.0 - beta2)
+            torch.sqrt(v, out=root).mul_(scale).add_(shift)
+            theta.addcdiv_(m, root, value=-size)
