@@ -134,14 +134,14 @@ def core(repeats: int, say: Say = _say, only: str = "") -> list[Row]:
             repeats,
         ),
     )
-    pong = _ours(PONG, seconds=20.0)
+    pong = _ours(PONG, seconds=15.0)
     add(
         "pong/sb3",
         lambda: compare(
             "Pong, A3C net, vs SB3 A2C (SubprocVecEnv)",
             unit,
             pong,
-            _best([_pong_peer(n) for n in (8, 16)], say),
+            _best([_pong_peer(n, t) for n in (8, 16, 32) for t in (1, 2)], say),
             repeats,
         ),
     )
@@ -170,15 +170,16 @@ def _rllib_sides() -> list[Side]:
     ]
 
 
-def _pong_peer(n_envs: int) -> Side:
+def _pong_peer(n_envs: int, threads: int) -> Side:
     arguments = {
-        "env": "ALE/Pong-v5",
+        "env": "PongNoFrameskip-v4",  # SB3's wrapper skips the frames itself
         "n_envs": n_envs,
-        "seconds": 20.0,
+        "seconds": 15.0,
         "subproc": True,
         "pixels": True,
     }
-    return Side(f"SB3 A2C SubprocVecEnv, {n_envs} envs", "sb3_a2c", arguments)
+    name = f"SB3 A2C SubprocVecEnv, {n_envs} envs, {threads} threads"
+    return Side(name, "sb3_a2c", arguments, threads)
 
 
 def _time_to_475(repeats: int) -> Row:
