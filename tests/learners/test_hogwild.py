@@ -192,21 +192,6 @@ def test_with_the_lock_four_workers_sum_exactly(workers, shares) -> None:
     assert (shared.theta[:SIZE] == -UPDATES * sum(values)).all()
 
 
-def lost_shares(workers, shares, rounds: int, updates: int) -> list[float]:
-    """Return the share of additions that each round lost without the lock.
-
-    The worst case: workers that do nothing but add meet in memory far more often than others.
-    """
-    shared, lost = shares["sgd"], []
-    for _ in range(rounds):
-        shared.theta.zero_()
-        run(workers, shared.block.fd, "sgd", [-1.0] * WORKERS, lock=False, updates=updates)
-        entries = shared.theta[:SIZE].double()
-        assert float(entries.max()) <= WORKERS * updates
-        lost.append(1.0 - float(entries.mean()) / (WORKERS * updates))
-    return lost
-
-
 def test_without_it_less_than_one_update_in_a_hundred_is_lost(workers, shares) -> None:
     """The worst case: workers that do nothing but add meet in memory far more often than others."""
     shared = shares["sgd"]
