@@ -105,10 +105,15 @@ def test_updates_are_those_of_the_processor(optimizer) -> None:
         torch.testing.assert_close(two.grad_norm.cpu(), one.grad_norm, equal_nan=True)
     torch.testing.assert_close(device.theta.cpu(), host.theta, rtol=1e-9, atol=1e-11)
     assert device.skipped == host.skipped == 2
-    resumed = config.build(Net().double().cuda())
+    resumed = config.build(Net().double().cuda(), reduction="sum")
     resumed.load_state_dict(host.state_dict())
     assert torch.equal(resumed.theta.cpu(), host.theta)
     assert resumed.version == 10
+    left, right = (batches(d, torch.float64)[2] for d in ("cpu", "cuda"))
+    host.update(left, loss)
+    resumed.progress = host.progress
+    resumed.update(right, loss)
+    torch.testing.assert_close(resumed.theta.cpu(), host.theta, rtol=1e-9, atol=1e-11)
 
 
 def test_skips_stop_the_learner_late_but_spare_the_parameters() -> None:
