@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -75,6 +76,10 @@ class EnvConfig:
         if self.module is not None and not all(p.isidentifier() for p in self.module.split(".")):
             raise ConfigError(
                 f"module must be a dotted module name, not a path, got '{self.module}'"
+            )
+        if self.module is not None and self.module.split(".")[0] in sys.stdlib_module_names:
+            raise ConfigError(
+                f"module must be one that registers environments, got Python's own '{self.module}'"
             )
 
 
