@@ -15,9 +15,10 @@ THROUGHPUT = "experiments/configs/bench/cartpole-throughput.yaml"
 PLAIN = "experiments/configs/bench/cartpole-plain.yaml"
 NOOP = "experiments/configs/bench/noop-image.yaml"
 PONG = "experiments/configs/bench/pong-cpu.yaml"
-SECONDS = 8.0
+SECONDS = 4.0
 
 Say = Callable[[str], None]
+Keep = Callable[[list[Row]], None]
 
 
 def _say(text: str) -> None:
@@ -29,12 +30,9 @@ def _ours(config: str, overrides: list[str] | None = None, seconds: float = SECO
     return Side(f"rlcore {Path(config).stem}", "ours_throughput", arguments)
 
 
-def _limit(config: str, name: str) -> Side:
-    return Side(
-        name,
-        "random_actions",
-        {"config": config, "overrides": [], "seconds": SECONDS, "processes": 2},
-    )
+def _limit(config: str) -> Side:
+    arguments = {"config": config, "overrides": [], "seconds": SECONDS, "processes": 2}
+    return Side("random actions alone, 2 processes", "random_actions", arguments)
 
 
 def _sb3_a2c(n_envs: int, **more: Any) -> Side:
@@ -56,106 +54,57 @@ def _best(sides: list[Side], say: Say) -> Side:
     return max(found, key=lambda pair: pair[0])[1]
 
 
-def core(repeats: int, say: Say = _say, only: str = "") -> list[Row]:
-    """Compare the core with Stable-Baselines3 and RLlib, and with its own limits."""
+def core(
+    repeats: int, say: Say = _say, only: str = "", keep: Keep = lambda rows: None
+) -> list[Row]:
+    """Compare the core with Stable-Baselines3 and RLlib, then with the physical limits."""
     rows: list[Row] = []
-    unit = "trained steps/s"
+    ours, plain = _ours(THROUGHPUT), _ours(PLAIN)
+    noop, pong = _ours(NOOP), _ours(PONG, seconds=10.0)
 
-    def add(key: str, make: Callable[[], Row]) -> None:
+    def add(key: str, metric: str, side: Side, peer: Callable[[], Side]) -> None:
         if only in key:
             say(f"{key} ...")
-            rows.append(make())
+            rows.append(compare(metric, "trained steps/s", side, peer(), repeats))
             say(table(rows[-1:]))
+            keep(rows)
 
-    ours = _ours(THROUGHPUT)
-    add(
-        "cartpole/sb3-8",
-        lambda: compare("cartpole vs SB3 A2C, 8 envs", unit, ours, _sb3_a2c(8), repeats),
-    )
+    add("cartpole/sb3-8", "cartpole vs SB3 A2C, 8 envs", ours, lambda: _sb3_a2c(8))
+    add("plain/sb3-8", "plain gym.make vs SB3 A2C, 8 envs", plain, lambda: _sb3_a2c(8))
+    if only in "time/sb3-ppo":
+        rows.append(_time_to_475(repeats))
+        say(table(rows[-1:]))
+        keep(rows)
+    add("noop/limit", "no-op 84x84 through the data path", noop, lambda: _limit(NOOP))
     add(
         "cartpole/sb3-best",
-        lambda: compare(
-            "cartpole vs SB3 A2C, its best",
-            unit,
-            ours,
-            _best([_sb3_a2c(n) for n in (8, 16, 32, 64)], say),
-            repeats,
-        ),
+        "cartpole vs SB3 A2C, its best",
+        ours,
+        lambda: _best([_sb3_a2c(n) for n in (8, 16, 32, 64)], say),
     )
+    add("cartpole/learner", "cartpole vs the learner alone", ours, _learner_alone)
     add(
         "cartpole/rllib",
-        lambda: compare(
-            "cartpole vs RLlib IMPALA, its best", unit, ours, _best(_rllib_sides(), say), repeats
-        ),
+        "cartpole vs RLlib IMPALA, its best",
+        ours,
+        lambda: _best(_rllib_sides(), say),
     )
-    learner = Side(
-        "our learner alone",
-        "ours_learner_alone",
-        {"config": THROUGHPUT, "overrides": [], "seconds": SECONDS},
-    )
-    add(
-        "cartpole/learner",
-        lambda: compare("cartpole vs the learner alone", unit, ours, learner, repeats),
-    )
-    add(
-        "cartpole/limit",
-        lambda: compare(
-            "cartpole vs random actions, no learning",
-            unit,
-            ours,
-            _limit(THROUGHPUT, "random actions, 2 processes"),
-            repeats,
-        ),
-    )
-    plain = _ours(PLAIN)
-    add(
-        "plain/sb3-8",
-        lambda: compare("plain gym.make vs SB3 A2C, 8 envs", unit, plain, _sb3_a2c(8), repeats),
-    )
-    add(
-        "plain/limit",
-        lambda: compare(
-            "plain gym.make vs random actions",
-            unit,
-            plain,
-            _limit(PLAIN, "random actions, 2 processes"),
-            repeats,
-        ),
-    )
-    add("time/sb3-ppo", lambda: _time_to_475(repeats))
-    noop = _ours(NOOP)
-    add(
-        "noop/limit",
-        lambda: compare(
-            "no-op 84x84 through actor, ring, learner",
-            unit,
-            noop,
-            _limit(NOOP, "no-op steps, 2 processes"),
-            repeats,
-        ),
-    )
-    pong = _ours(PONG, seconds=15.0)
+    setups = ((8, 1), (8, 2), (16, 1), (16, 2))
     add(
         "pong/sb3",
-        lambda: compare(
-            "Pong, A3C net, vs SB3 A2C (SubprocVecEnv)",
-            unit,
-            pong,
-            _best([_pong_peer(n, t) for n in (8, 16, 32) for t in (1, 2)], say),
-            repeats,
-        ),
+        "Pong, A3C net, vs SB3 A2C subprocesses",
+        pong,
+        lambda: _best([_pong_peer(envs, threads) for envs, threads in setups], say),
     )
-    add(
-        "pong/limit",
-        lambda: compare(
-            "Pong vs random actions",
-            unit,
-            pong,
-            _limit(PONG, "random actions, 2 processes"),
-            repeats,
-        ),
-    )
+    add("cartpole/limit", "cartpole vs random actions", ours, lambda: _limit(THROUGHPUT))
+    add("plain/limit", "plain gym.make vs random actions", plain, lambda: _limit(PLAIN))
+    add("pong/limit", "Pong vs random actions", pong, lambda: _limit(PONG))
     return rows
+
+
+def _learner_alone() -> Side:
+    arguments = {"config": THROUGHPUT, "overrides": [], "seconds": SECONDS}
+    return Side("our learner alone", "ours_learner_alone", arguments)
 
 
 def _rllib_sides() -> list[Side]:
@@ -174,7 +123,7 @@ def _pong_peer(n_envs: int, threads: int) -> Side:
     arguments = {
         "env": "PongNoFrameskip-v4",  # SB3's wrapper skips the frames itself
         "n_envs": n_envs,
-        "seconds": 15.0,
+        "seconds": 10.0,
         "subproc": True,
         "pixels": True,
     }
@@ -226,8 +175,14 @@ def run_bench(
     if repeats < 1:
         raise ConfigError(f"repeats must be >= 1, got {repeats}")
     say(f"machine: {machine()['cpu']}, {machine()['cores']} cores")
-    rows = BENCHES[name](repeats, say, only)
+
+    def keep(rows: list[Row]) -> None:
+        """Write what is done so far: a benchmark cut short keeps its rows."""
+        if json_path is not None:
+            write(name, rows, json_path)
+
+    rows = BENCHES[name](repeats, say, only, keep)
+    keep(rows)
     if json_path is not None:
-        write(name, rows, json_path)
         say(f"wrote {json_path}")
     return rows

@@ -22,9 +22,7 @@ SPEC = {
 
 
 def make_ring(streams: int = 2, slots: int = 2, **kwargs) -> TrajectoryRing:
-    return TrajectoryRing(
-        SPEC, streams=streams, slots_per_stream=slots, unroll=4, envs=5, **kwargs
-    )
+    return TrajectoryRing(SPEC, streams=streams, slots_per_stream=slots, unroll=4, envs=5, **kwargs)
 
 
 def write(ring: TrajectoryRing, stream: int, version: int = 0, fill: float = 1.0) -> int:
