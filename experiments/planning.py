@@ -47,7 +47,8 @@ def learner_device(config: ExperimentConfig) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError("learner.device is 'cuda' but torch sees no CUDA device; wanted 'cpu'")
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        shared = config.runtime.schedule == "hogwild"  # its parameters are in shared CPU memory
+        return "cuda" if torch.cuda.is_available() and not shared else "cpu"
     return wanted
 
 

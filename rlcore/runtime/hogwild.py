@@ -147,6 +147,7 @@ class HogwildWorker:
             self.learner.progress = self.limits.progress(env_steps=env_steps, updates=version)
             batch["progress"], batch["metrics"] = self.learner.progress, want_metrics
             stamp = GradStamp(version, f"worker {self.index}")
+            self.learner.version = self.version()  # delay counts the updates of all workers
             report = self.learner.update(
                 batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics
             )

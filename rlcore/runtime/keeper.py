@@ -178,8 +178,8 @@ class CheckpointKeeper:
         version, updates = self.loop.version, self.loop.limits.updates
         if self._final_round is not None:
             return
-        if updates is not None and version + self.lag == updates:
-            self._announce_final(updates)
+        if updates is not None and self.loop.totals.updates + self.lag == updates:
+            self._announce_final(version + self.lag)
         elif self.stopping:
             self._announce_final(version + self.lag)
         elif self._due() and self.control.checkpoint_round == NO_ROUND:
@@ -213,7 +213,9 @@ class CheckpointKeeper:
                 self.finished = True
 
     def _save_exact(self, round_: int) -> None:
-        final = self._final_round == round_
+        final = self._final_round == round_ and self.stopping
+        if self._final_round == round_ and not final:
+            self._final_round = None  # a skipped update came between: the limit is further off
         failed = np.flatnonzero(self.control.stream[:, ctl.FAILED_ROUND] == round_)
         try:
             if len(failed):
