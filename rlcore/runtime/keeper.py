@@ -178,9 +178,8 @@ class CheckpointKeeper:
         version, updates = self.loop.version, self.loop.limits.updates
         if self._final_round is not None:
             return
-        if updates is not None and self.loop.totals.updates + self.lag == updates:
-            self._announce_final(version + self.lag)
-        elif self.stopping:
+        at_limit = updates is not None and self.loop.totals.updates + self.lag == updates
+        if at_limit or self.stopping:
             self._announce_final(version + self.lag)
         elif self._due() and self.control.checkpoint_round == NO_ROUND:
             request_checkpoint(self.control, version, self.lag)
