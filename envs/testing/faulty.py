@@ -32,6 +32,7 @@ class FaultyEnv(gymnasium.Env[np.ndarray, int]):
         seconds: How long ``slow`` waits at every step.
         megabytes: How much ``leak`` keeps at every step.
         episode_steps: Length of an episode.
+        probability: Chance that a fault that is due strikes, drawn apart from the observations.
         render_mode: Not supported; accepted for ``gymnasium.make``.
     """
 
@@ -49,10 +50,13 @@ class FaultyEnv(gymnasium.Env[np.ndarray, int]):
         seconds: float = 0.05,
         megabytes: int = 10,
         episode_steps: int = 20,
+        probability: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         if fault is not None and fault not in FAULTS:
             raise ValueError(f"unknown fault {fault!r}; one of {', '.join(FAULTS)}")
+        if not 0.0 <= probability <= 1.0:
+            raise ValueError(f"probability is {probability}, wanted [0, 1]")
         self.render_mode = render_mode
         self.fault = fault
         self.at_step = at_step
@@ -62,9 +66,11 @@ class FaultyEnv(gymnasium.Env[np.ndarray, int]):
         self.seconds = seconds
         self.megabytes = megabytes
         self.episode_steps = episode_steps
+        self.probability = probability
         self.total = 0
         self.struck = 0
         self._first_seed: int | None = None
+        self._chance = np.random.default_rng(0)
         self._step = 0
         self._leak: list[bytearray] = []
 
@@ -75,6 +81,7 @@ class FaultyEnv(gymnasium.Env[np.ndarray, int]):
         super().reset(seed=seed)
         if self._first_seed is None:
             self._first_seed = seed
+            self._chance = np.random.default_rng([1, seed or 0])
         self._step = 0
         if self.fault in RESET_FAULTS and self.total >= self.at_step - 1 and self._strikes():
             obs = RESET_FAULTS[self.fault](self)
@@ -101,6 +108,8 @@ class FaultyEnv(gymnasium.Env[np.ndarray, int]):
 
     def _strikes(self) -> bool:
         if self.seeds is not None and self._first_seed not in self.seeds:
+            return False
+        if self.probability < 1.0 and self._chance.random() >= self.probability:
             return False
         if self.times == 0:
             return True

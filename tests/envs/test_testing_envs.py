@@ -7,6 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 import envs
 from envs.testing.faulty import FAULTS, FaultyEnv
+from envs.testing.noop_image import NoopImageEnv, NoopImageVectorEnv
 
 
 @pytest.mark.filterwarnings("ignore:.*observation space maximum value is infinity")
@@ -48,6 +49,31 @@ def test_only_the_named_seeds_are_faulty():
         env.reset(seed=seed)
         env.reset()
         assert np.isnan(env.step(0)[0]).any() == faulty
+
+
+def test_probability_draws_apart_from_the_observations():
+    traces = []
+    for probability in (0.0, 0.3, 0.3):
+        env = FaultyEnv("nan_reward", times=0, probability=probability, episode_steps=400)
+        observations = [env.reset(seed=5)[0].tobytes()]
+        struck = []
+        for _ in range(400):
+            obs, reward, *_ = env.step(1)
+            observations.append(obs.tobytes())
+            struck.append(bool(np.isnan(reward)))
+        traces.append((observations, struck))
+    assert traces[0][0] == traces[1][0], "the task itself must not depend on the fault"
+    assert traces[1] == traces[2]
+    assert sum(traces[0][1]) == 0
+    assert 80 < sum(traces[1][1]) < 160
+    with pytest.raises(ValueError, match="probability is 2"):
+        FaultyEnv("nan", probability=2.0)
+
+
+@pytest.mark.parametrize("form", [NoopImageEnv, NoopImageVectorEnv])
+def test_impossible_lengths_are_named(form):
+    with pytest.raises(ValueError, match=r"min_steps is 9, wanted \[1, 5\]"):
+        form(episode_steps=5, min_steps=9)
 
 
 def test_leak_keeps_memory():
