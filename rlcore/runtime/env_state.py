@@ -7,7 +7,7 @@ Every layer of a wrapper chain is read on its own, outermost first:
 * the emulator of an Atari environment is cloned with its random generator;
 * of any other layer the attributes are read one by one (:mod:`rlcore.runtime.env_tree`).
 
-State outside the attributes (module globals, closures) is not seen.
+State outside the attributes (module globals, closures, arguments of partial functions) is not seen.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from rlcore.runtime.env_tree import Decoder, Encoder, EnvStateUnavailable
+from rlcore.runtime.env_rebuild import Decoder
+from rlcore.runtime.env_tree import Encoder, EnvStateUnavailable
 
 __all__ = ["EnvStateUnavailable", "capture", "restore"]
-
-_CHAIN = frozenset({"env", "ale"})
 
 
 def capture(env: Any, who: str) -> dict[str, Any]:
@@ -46,7 +45,8 @@ def restore(env: Any, state: Mapping[str, Any], who: str) -> None:
     """Put an environment, made in the same way, into the state that ``capture`` returned.
 
     Raises:
-        EnvStateUnavailable: The state belongs to another chain of wrappers.
+        EnvStateUnavailable: The state belongs to another chain of wrappers, or has something that
+            a new environment lacks. The environment must be reset before it is used.
     """
     layers = list(_layers(env))
     entries = state["json"]
@@ -54,7 +54,7 @@ def restore(env: Any, state: Mapping[str, Any], who: str) -> None:
     wanted = [entry["class"] for entry in entries]
     if found != wanted:
         raise EnvStateUnavailable(f"{who}: the state belongs to {wanted}, this is {found}")
-    decoder = Decoder(who, state["arrays"])
+    decoder = Decoder(who, state["arrays"], layers)
     for layer, entry in zip(layers, entries, strict=True):
         _restore_layer(layer, entry, decoder)
 
@@ -62,10 +62,15 @@ def restore(env: Any, state: Mapping[str, Any], who: str) -> None:
 def _layers(env: Any) -> Iterator[Any]:
     while True:
         yield env
-        inner = vars(env).get("env") if hasattr(env, "__dict__") else None
-        if inner is None or not hasattr(inner, "step"):
+        inner = _inner(env)
+        if inner is None:
             return
         env = inner
+
+
+def _inner(layer: Any) -> Any:
+    inner = vars(layer).get("env") if hasattr(layer, "__dict__") else None
+    return inner if hasattr(inner, "step") else None
 
 
 def _offers_state(layer: Any) -> bool:
@@ -80,8 +85,9 @@ def _capture_layer(layer: Any, index: int, encoder: Encoder) -> dict[str, Any]:
     if _offers_state(layer):
         entry["own"] = encoder.encode(layer.get_state(), path)
         return entry
-    entry["members"] = encoder.members(layer, path, _CHAIN)
     ale = vars(layer).get("ale")
+    elsewhere = {"ale"} if _inner(layer) is None else {"ale", "env"}
+    entry["members"] = encoder.members(layer, path, frozenset(elsewhere))
     if ale is not None:
         entry["ale"] = _capture_ale(ale, path, encoder)
     return entry

@@ -1,7 +1,9 @@
-"""Python values to JSON plus arrays and back, bit for bit, without pickle.
+"""Python values to JSON plus arrays, bit for bit, without pickle; the way back is `env_rebuild`.
 
-Only data is read: numbers, strings, containers, arrays and NumPy generators. Objects of other
-classes are never built; one that holds such data is written into the object already in its place.
+Only data is read: numbers, strings, enumerations, containers, arrays and random generators, and
+objects that consist of such attributes. Whatever else is met is refused by name, never left out,
+with three exceptions that a new environment has by itself: what describes it (``spec``), what
+draws it (``screen``), and code, whose name is recorded and compared.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import random
 import types
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -19,11 +21,10 @@ from rlcore.errors import RlcoreError
 
 Array = np.ndarray[Any, Any]
 
-_BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
-_FIXED_TYPES = (
+_CODE_TYPES = (
     type,
-    enum.Enum,
     types.FunctionType,
     types.BuiltinFunctionType,
     types.MethodType,
@@ -31,17 +32,23 @@ _FIXED_TYPES = (
     functools.partial,
     np.ufunc,
     np.dtype,
-    range,
-    slice,
 )
-"""Values that a new environment has in the same form already."""
 
-_FIXED_NAMES = frozenset({
+_DESCRIPTIONS = frozenset({
     "spec", "metadata", "_metadata", "_cached_spec", "_saved_kwargs", "_ezpickle_args",
-    "_ezpickle_kwargs", "screen", "screens", "surf", "clock", "isopen", "viewer", "renderer",
-    "window", "window_surface", "font", "render_mode", "_logger", "logger",
+    "_ezpickle_kwargs", "render_mode", "_logger", "logger",
 })  # fmt: skip
-"""Attributes that describe or draw an environment and take no part in its dynamics."""
+"""Attributes that describe an environment and take no part in its dynamics."""
+
+_DRAWINGS = frozenset({
+    "screen", "screens", "surf", "clock", "isopen", "viewer", "renderer", "window",
+    "window_surface", "font",
+})  # fmt: skip
+"""Attributes that usually hold what draws an environment; data under these names is state."""
+
+_DICTS = (dict, collections.defaultdict, collections.Counter, collections.OrderedDict)
+_POINTER = np.dtype(np.intp).itemsize
+OWN_STATE = "give the environment get_state() and set_state(state)"
 
 
 class EnvStateUnavailable(RlcoreError):
@@ -59,13 +66,16 @@ class Encoder:
         self.who = who
         self.arrays: dict[str, Array] = {}
         self._seen: dict[int, tuple[int, Any]] = {}
+        self._unfinished: set[int] = set()
 
     def members(self, owner: Any, path: str, skip: frozenset[str] = frozenset()) -> dict[str, Any]:
         """Return the nodes of an object's attributes, less those that never change."""
         return {
             name: self.encode(value, f"{path}.{name}")
-            for name, value in vars(owner).items()
-            if name not in _FIXED_NAMES and name not in skip and not isinstance(value, _FIXED_TYPES)
+            for name, value in attributes(owner).items()
+            if name not in skip
+            and name not in _DESCRIPTIONS
+            and (name not in _DRAWINGS or _is_data(value))
         }
 
     def encode(self, value: Any, path: str) -> Any:
@@ -78,69 +88,95 @@ class Encoder:
             return value
         if type(value) is float:
             return {"f": value.hex()}
+        if isinstance(value, enum.Enum):
+            name = value.value if isinstance(value, enum.Flag) else value.name
+            return {"enum": name, "class": type(value).__qualname__}
+        if type(value) is np.str_:
+            return {"letters": str(value)}
         if isinstance(value, np.generic):
             return {"scalar": self._array(np.asarray(value), path)}
-        if isinstance(value, _FIXED_TYPES):
-            return {"same": type(value).__name__}
+        if isinstance(value, _CODE_TYPES):
+            return {"code": code_name(value)}
         if id(value) in self._seen:
-            return {"ref": self._seen[id(value)][0]}
+            number = self._seen[id(value)][0]
+            if number in self._unfinished:
+                self._refuse(path, "a tuple that holds itself")
+            return {"ref": number}
         # The value is kept alive so that its id stays its own.
         number = len(self._seen)
         self._seen[id(value)] = (number, value)
-        return {"id": number, **self._compound(value, path)}
+        if isinstance(value, tuple | frozenset):
+            self._unfinished.add(number)
+        node = {"id": number, **self._compound(value, path)}
+        self._unfinished.discard(number)
+        return node
 
     def _compound(self, value: Any, path: str) -> dict[str, Any]:
-        if isinstance(value, np.ndarray):
-            self._refuse_overlap(value, path)
-            if (
-                value.dtype.kind in "SU"
-            ):  # letters of a map, say; files of tensors hold numbers only
-                data = np.frombuffer(value.tobytes(), np.uint8)
-                shape = list(value.shape)
-                return {"text": self._array(data, path), "dtype": value.dtype.str, "shape": shape}
-            fortran = value.flags.f_contiguous and not value.flags.c_contiguous
-            return {"array": self._array(value, path), "fortran": fortran}
+        if type(value) is np.ndarray:
+            return self._ndarray(value, path)
         if isinstance(value, np.random.Generator | np.random.RandomState):
             return {"rng": self._generator(value, path)}
+        if type(value) is random.Random:
+            version, words, gauss = value.getstate()
+            return {"random": self.encode([version, np.array(words, np.uint32), gauss], path)}
         if type(value) in (list, tuple):
             return {type(value).__name__: self._items(value, path)}
-        if isinstance(value, collections.deque):
+        if type(value) is collections.deque:
             return {"deque": self._items(value, path), "maxlen": value.maxlen}
         if type(value) in (set, frozenset):
-            return {type(value).__name__: self._items(sorted(value), path)}
-        if isinstance(value, dict):
+            return {type(value).__name__: self._items(self._ordered(value, path), path)}
+        if type(value) in _DICTS:
             pairs = [
                 [self.encode(key, f"{path}.key"), self.encode(item, f"{path}[{key!r}]")]
                 for key, item in value.items()
             ]
-            return {"dict": pairs}
-        if isinstance(value, bytes | bytearray):
+            return {"dict": pairs, "class": type(value).__name__}
+        if type(value) in (bytes, bytearray):
             return {type(value).__name__: self._array(np.frombuffer(value, np.uint8), path)}
-        kind = "space" if _is_space(value) else "object"
-        return {kind: self._object(value, path), "class": type(value).__qualname__}
+        if type(value) in (range, slice):
+            ends = (value.start, value.stop, value.step)
+            return {type(value).__name__: self._items(ends, path)}
+        name = type(value).__qualname__
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return {"namedtuple": self._items(value, path), "class": name}
+        kind = "space" if is_space(value) else "object"
+        return {kind: self._object(value, path), "class": name}
+
+    def _ndarray(self, value: Array, path: str) -> dict[str, Any]:
+        self._refuse_overlap(value, path)
+        if value.dtype.kind in "SU":  # letters of a map, say; tensor files hold numbers only
+            data = np.frombuffer(value.tobytes(), np.uint8)
+            shape = list(value.shape)
+            return {"text": self._array(data, path), "dtype": value.dtype.str, "shape": shape}
+        fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+        return {"array": self._array(value, path), "fortran": fortran}
 
     def _items(self, values: Any, path: str) -> list[Any]:
         return [self.encode(item, f"{path}[{index}]") for index, item in enumerate(values)]
 
+    def _ordered(self, value: Any, path: str) -> list[Any]:
+        """Return the elements of a set in an order from which it is rebuilt with its own order."""
+        for elements in (list(value), sorted(value, key=repr)):
+            if list(set(elements)) == list(value):
+                return elements
+        # Its order depends on elements that it held once; a dynamics that runs over it would part.
+        self._refuse(path, "a set whose order cannot be rebuilt (a dict with its keys can)")
+
     def _object(self, value: Any, path: str) -> Any:
-        if _is_space(value):
+        if is_space(value):
             # Bounds and sizes are fixed; what changes is the generator that sample() draws from.
             return {
                 "random": self.encode(value._np_random, f"{path}._np_random"),
-                "children": [self.encode(child, f"{path}.spaces") for child in _children(value)],
+                "children": [self.encode(child, f"{path}.spaces") for child in children(value)],
             }
-        if not hasattr(value, "__dict__") or type(value).__module__ == "builtins":
-            raise EnvStateUnavailable(
-                f"{self.who}: {path} is a {type(value).__module__}.{type(value).__qualname__}, "
-                "which cannot be read exactly; give the environment get_state() and "
-                "set_state(state), or accept fresh episodes on resume"
-            )
+        if not _is_plain(type(value)):
+            self._refuse(path, f"a {type(value).__module__}.{type(value).__qualname__}")
         return self.members(value, path)
 
     def _generator(self, value: Any, path: str) -> Any:
         bits = value._bit_generator if hasattr(value, "_bit_generator") else value.bit_generator
         name = type(bits).__name__
-        if name not in _BIT_GENERATORS:
+        if name not in BIT_GENERATORS:
             raise EnvStateUnavailable(f"{self.who}: {path} draws from the unknown generator {name}")
         if isinstance(value, np.random.RandomState):
             kind, keys, position, has_gauss, gauss = value.get_state()
@@ -155,6 +191,12 @@ class Encoder:
         self.arrays[key] = np.array(value, order="C")
         return key
 
+    def _refuse(self, path: str, what: str) -> NoReturn:
+        raise EnvStateUnavailable(
+            f"{self.who}: {path} is {what}, which cannot be read exactly; {OWN_STATE}, "
+            "or accept fresh episodes on resume"
+        )
+
     def _refuse_overlap(self, value: Array, path: str) -> None:
         for _, other in self._seen.values():
             if (
@@ -165,126 +207,70 @@ class Encoder:
                 and other.size
             ):
                 raise EnvStateUnavailable(
-                    f"{self.who}: {path} shares memory with another member; "
-                    "give the environment get_state() and set_state(state)"
+                    f"{self.who}: {path} shares memory with another member; {OWN_STATE}"
                 )
 
 
-class Decoder:
-    """Rebuilds what :class:`Encoder` read, with the objects already in place as a pattern.
-
-    Args:
-        who: Names the environment in messages.
-        arrays: The arrays that the nodes name.
-    """
-
-    def __init__(self, who: str, arrays: Mapping[str, Array]) -> None:
-        self.who = who
-        self.arrays = arrays
-        self._made: dict[int, Any] = {}
-
-    def members(self, owner: Any, nodes: Mapping[str, Any]) -> None:
-        """Set an object's attributes from their nodes."""
-        held = vars(owner)
-        for name, node in nodes.items():
-            # Through __dict__: a property or __setattr__ of the class must not interfere.
-            held[name] = self.decode(node, held.get(name))
-
-    def decode(self, node: Any, live: Any) -> Any:
-        """Return the value of ``node``; ``live`` is what stands in its place now."""
-        if not isinstance(node, dict):
-            return node
-        if "f" in node:
-            return float.fromhex(node["f"])
-        if "scalar" in node:
-            return self.arrays[node["scalar"]][()]
-        if "same" in node:
-            return live
-        if "ref" in node:
-            return self._made[node["ref"]]
-        value = self._compound(node, live)
-        self._made[node["id"]] = value
-        return value
-
-    def _compound(self, node: dict[str, Any], live: Any) -> Any:
-        if "array" in node:
-            return np.array(self.arrays[node["array"]], order="F" if node["fortran"] else "C")
-        if "text" in node:
-            letters = np.frombuffer(self.arrays[node["text"]].tobytes(), node["dtype"])
-            return letters.reshape(node["shape"]).copy()
-        if "rng" in node:
-            return self._generator(node["rng"], live)
-        if "object" in node or "space" in node:
-            return self._object(node, live)
-        if "dict" in node:
-            old = live if isinstance(live, dict) else {}
-            made = {}
-            for key_node, item in node["dict"]:
-                key = self.decode(key_node, None)
-                made[key] = self.decode(item, old.get(key))
-            # A subclass such as OrderedDict keeps its class.
-            return made if type(live) in (dict, type(None)) else _refill(live, made)
-        for name, build in _SEQUENCES.items():
-            if name in node:
-                return build(self._items(node[name], live))
-        if "deque" in node:
-            return collections.deque(self._items(node["deque"], live), maxlen=node["maxlen"])
-        if "bytes" in node:
-            return self.arrays[node["bytes"]].tobytes()
-        return bytearray(self.arrays[node["bytearray"]].tobytes())
-
-    def _items(self, nodes: list[Any], live: Any) -> list[Any]:
-        olds = list(live) if isinstance(live, list | tuple | collections.deque) else []
-        olds += [None] * (len(nodes) - len(olds))
-        return [self.decode(node, old) for node, old in zip(nodes, olds, strict=False)]
-
-    def _object(self, node: dict[str, Any], live: Any) -> Any:
-        if type(live).__qualname__ != node["class"]:
-            raise EnvStateUnavailable(
-                f"{self.who}: the state has a {node['class']} where a new environment has "
-                f"{type(live).__qualname__}; give the environment get_state() and set_state(state)"
-            )
-        self._made[node["id"]] = live
-        if "space" in node:
-            live._np_random = self.decode(node["space"]["random"], live._np_random)
-            for child_node, child in zip(node["space"]["children"], _children(live), strict=True):
-                self.decode(child_node, child)
-        else:
-            self.members(live, node["object"])
-        return live
-
-    def _generator(self, node: dict[str, Any], live: Any) -> Any:
-        if "legacy" in node:
-            random = live if isinstance(live, np.random.RandomState) else np.random.RandomState()
-            random.set_state((node["bits"], *self.decode(node["legacy"], None)))
-            return random
-        if node["bits"] not in _BIT_GENERATORS:
-            raise EnvStateUnavailable(f"{self.who}: unknown generator {node['bits']!r}")
-        bits = getattr(np.random, node["bits"])(0)
-        bits.state = self.decode(node["state"], None)
-        if isinstance(live, np.random.Generator) and type(live.bit_generator) is type(bits):
-            live.bit_generator.state = bits.state  # in place: others may hold the same generator
-            return live
-        return np.random.Generator(bits)
+def attributes(owner: Any) -> dict[str, Any]:
+    """Return the attributes of an object, those in ``__slots__`` among them."""
+    found = dict(getattr(owner, "__dict__", {}))
+    for name in slots(type(owner)):
+        if hasattr(owner, name):
+            found[name] = getattr(owner, name)
+    return found
 
 
-_SEQUENCES: dict[str, Any] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
+def slots(cls: type) -> list[str]:
+    """Return the names of the slots of a class and its bases, as attributes are named."""
+    found = []
+    for base in cls.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        for name in (own,) if isinstance(own, str) else tuple(own):
+            private = name.startswith("__") and not name.endswith("__")
+            if name not in ("__dict__", "__weakref__"):
+                found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
+    return found
 
 
-def _is_space(value: Any) -> bool:
+def code_name(value: Any) -> str:
+    """Return the name by which code is compared: that of a function, class, module or dtype."""
+    if isinstance(value, functools.partial):
+        return f"partial {code_name(value.func)}"
+    if isinstance(value, np.dtype):
+        return str(value)
+    name = str(getattr(value, "__qualname__", getattr(value, "__name__", type(value).__name__)))
+    # Functions without a name of their own differ by where they stand.
+    line = value.__code__.co_firstlineno if name.endswith("<lambda>") else ""
+    return f"{name}{line}"
+
+
+def is_space(value: Any) -> bool:
+    """Return whether ``value`` is a Gymnasium space."""
     from gymnasium import Space
 
     return isinstance(value, Space)
 
 
-def _children(space: Any) -> list[Any]:
-    children = getattr(space, "spaces", ())
-    return list(children.values()) if isinstance(children, dict) else list(children)
+def children(space: Any) -> list[Any]:
+    """Return the spaces that a compound space consists of."""
+    inner = getattr(space, "spaces", ())
+    return list(inner.values()) if isinstance(inner, dict) else list(inner)
 
 
-def _refill(live: Any, made: dict[Any, Any]) -> Any:
-    if not isinstance(live, dict):
-        return made
-    live.clear()
-    live.update(made)
-    return live
+def _is_plain(cls: type) -> bool:
+    """Return whether the attributes of an object are all there is to it.
+
+    An object written in C, or one that inherits from a built-in container or number, is larger
+    than its attributes; what it holds there cannot be seen.
+    """
+    size = object.__basicsize__ + _POINTER * len(slots(cls))
+    size += _POINTER * (cls.__dictoffset__ > 0) + _POINTER * (cls.__weakrefoffset__ > 0)
+    return cls.__module__ != "builtins" and cls.__basicsize__ <= size and not cls.__itemsize__
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_data(key) and _is_data(item) for key, item in value.items())
+    if isinstance(value, list | tuple | set | frozenset | collections.deque):
+        return all(_is_data(item) for item in value)
+    return isinstance(value, int | float | str | bytes | np.generic | np.ndarray | enum.Enum)

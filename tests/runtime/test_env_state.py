@@ -1,12 +1,20 @@
 """A stream restored from its state goes on exactly, in a new environment."""
 
+import enum
 import io
+import itertools
 import json
+import random
+from collections import Counter, OrderedDict, defaultdict
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
+from envs.make import make_envs
 from rlcore.runtime.env_state import EnvStateUnavailable, capture, restore
 from rlcore.runtime.env_stream import StepRow, open_stream
 
@@ -116,6 +124,39 @@ def test_carry_in_after_restore_gives_the_current_row():
     np.testing.assert_array_equal(got_first, first)
 
 
+@pytest.mark.parametrize("vectorization", ["native", "sync"])
+def test_random_lengths_of_images_go_on_bitwise(vectorization):
+    def made():
+        kwargs = {"episode_steps": 9, "min_steps": 2, "shape": (3, 2)}
+        return open_stream(
+            make_envs("testing/noop-image-v0", 3, kwargs=kwargs, vectorization=vectorization),
+            env_id="noop",
+        )
+
+    stream, fresh = made(), made()
+    row = new_row(stream)
+    stream.reset([1, 2, 3], row.obs, row.first)
+    trace(stream, np.random.default_rng(0), 17)
+    fresh.set_state(round_trip(stream.get_state()))
+    traces = [trace(one, np.random.default_rng(1), 60) for one in (stream, fresh)]
+    assert_same(*traces)
+    lengths = {int(n) for one in traces[0][::2] for n in one[7] if n}
+    assert min(lengths) >= 2
+    assert max(lengths) <= 9
+    assert len(lengths) > 3
+
+
+def test_observations_of_any_space_may_be_captured():
+    made = [gym.make("Blackjack-v1", disable_env_checker=True) for _ in range(2)]
+    made[0].reset(seed=3)
+    restore(made[1], round_trip(capture(made[0], "blackjack")), "blackjack")
+    for action in [1, 0] * 20:
+        results = [env.step(action) for env in made]
+        assert results[0] == results[1]
+        if results[0][2]:
+            assert made[0].reset() == made[1].reset()
+
+
 class Holder(gym.Env):
     """An environment whose members the test chooses."""
 
@@ -124,6 +165,77 @@ class Holder(gym.Env):
 
     def __init__(self, **members):
         self.__dict__.update(members)
+
+
+class Phase(enum.Enum):
+    DAY = 1
+    NIGHT = 2
+
+
+class Keys(enum.Flag):
+    RED = 1
+    BLUE = 2
+
+
+class Cell(NamedTuple):
+    x: int
+    y: float
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int = 0
+
+
+@dataclass(slots=True)
+class Robot:
+    place: Point
+    fuel: float = 1.0
+
+
+class Base:
+    __slots__ = ("__hidden", "seen")
+
+    def __init__(self, value):
+        self.__hidden = value
+
+    @property
+    def hidden(self):
+        return self.__hidden
+
+
+class Derived(Base):
+    pass
+
+
+class Many(list):
+    pass
+
+
+class Metres(float):
+    pass
+
+
+class Named(dict):
+    pass
+
+
+ORIGIN = Point()
+
+
+def holds_itself():
+    inner = []
+    inner.append((inner,))
+    return inner[0]
+
+
+def once_large():
+    """A set whose order shows that it was larger: 3 comes before 40, unlike in a new one."""
+    cells = set(range(41))
+    for number in range(41):
+        if number not in (3, 40):
+            cells.discard(number)
+    return cells
 
 
 def test_every_kind_of_data_survives():
@@ -155,12 +267,83 @@ def test_every_kind_of_data_survives():
     np.testing.assert_array_equal(new.o.normal(size=3), draws[1])
 
 
+def test_values_of_the_environments_own_classes_survive():
+    robot, derived, ring = Robot(Point(4), 0.25), Derived(7), [1]
+    ring.append(ring)
+    env = Holder(
+        a=Phase.NIGHT, b={Phase.DAY: 1, Phase.NIGHT: [2]}, c=[Phase.DAY, Cell(1, 0.5)],
+        d=Keys.RED | Keys.BLUE, e=robot, f=derived, g=range(2, 9), h=slice(1, None), i=ring,
+        j=Counter("aab"), k=defaultdict(list, {3: [4]}), m=OrderedDict([(2, 1), (1, 2)]),
+        n={Phase.DAY}, o=len, p=ORIGIN,
+    )  # fmt: skip
+    new = Holder(
+        a=Phase.DAY, b={}, c=[], d=Keys.RED, e=Robot(ORIGIN), f=Derived(0), i=[],
+        k=defaultdict(list), o=len, p=ORIGIN,
+    )  # fmt: skip
+    restore(new, round_trip(capture(env, "holder")), "holder")
+    for name in "abcdeghjkmn":
+        assert getattr(new, name) == getattr(env, name), name
+        assert type(getattr(new, name)) is type(getattr(env, name)), name
+    assert list(new.m) == [2, 1]
+    assert new.k[5] == []
+    assert new.f.hidden == 7
+    assert new.i[1] is new.i
+    assert Point() == ORIGIN, "a constant that other environments hold was changed"
+
+
+def test_python_generators_survive_and_stay_shared():
+    source, target = random.Random(1), random.Random(2)
+    source.gauss(0, 1)  # leaves a second number for the next call
+    env, new = Holder(a=source, b=[source]), Holder(a=target, b=[target])
+    state = round_trip(capture(env, "holder"))
+    wanted = [source.gauss(0, 1), source.random(), source.randrange(1000)]
+    restore(new, state, "holder")
+    assert new.a is new.b[0] is target
+    assert [target.gauss(0, 1), target.random(), target.randrange(1000)] == wanted
+
+
+@pytest.mark.parametrize("name", ["clock", "window", "screen", "font", "env"])
+def test_data_under_a_name_that_usually_draws_is_state(name):
+    new = Holder(**{name: 0.0})
+    restore(new, round_trip(capture(Holder(**{name: 3.5}), "holder")), "holder")
+    assert getattr(new, name) == 3.5
+    capture(Holder(screen=(i for i in ()), clock=None), "what draws is left out")
+
+
+@pytest.mark.parametrize(
+    ("held", "found", "words"),
+    [
+        (len, min, "len"),
+        (len, None, "len"),
+        ([Derived(1)], [], "Derived where a new environment has nothing"),
+        (defaultdict(list), {}, "defaultdict"),
+        (lambda: 1, lambda: 2, "lambda"),
+    ],
+)
+def test_what_a_new_environment_lacks_is_refused(held, found, words):
+    state = round_trip(capture(Holder(thing=held), "holder"))
+    if words == "lambda":
+        state["json"][0]["members"]["thing"]["code"] += "0"  # as if it stood on another line
+    with pytest.raises(EnvStateUnavailable, match=words):
+        restore(Holder(thing=found), state, "holder")
+
+
 @pytest.mark.parametrize(
     ("member", "words"),
     [
         ((i for i in range(3)), "generator"),
         (memoryview(b"x"), "memoryview"),
         (np.array([object()]), "object"),
+        (Many([1, 2]), "Many"),
+        (Metres(2.0), "Metres"),
+        (Named(a=1), "Named"),
+        (np.ma.array([1.0], mask=[True]), "MaskedArray"),
+        (np.zeros(1).view(np.recarray), "recarray"),
+        (torch.zeros(2), "Tensor"),
+        (random.SystemRandom(), "SystemRandom"),
+        (itertools.count(), "count"),
+        (holds_itself(), "holds itself"),
+        (once_large(), "order"),
         (np.zeros(2, "datetime64[s]"), "datetime64"),
     ],
 )
@@ -171,17 +354,15 @@ def test_what_is_not_data_is_refused_by_name(member, words):
 
 
 def test_arrays_fit_a_checkpoint(tmp_path):
-    import torch
-
     from rlcore.data.tensor_file import load_tensors, save_tensors
 
-    random = np.random.Generator(np.random.MT19937(4))
-    env = Holder(a=random, b=np.random.RandomState(5), c=np.float64(2.0), d=np.array([True]))
+    twister = np.random.Generator(np.random.MT19937(4))
+    env = Holder(a=twister, b=np.random.RandomState(5), c=np.float64(2.0), d=np.array([True]))
     state = capture(env, "holder")
     tensors = {name: torch.from_numpy(array) for name, array in state["arrays"].items()}
     save_tensors(tmp_path / "state.safetensors", tensors)
     loaded = load_tensors(tmp_path / "state.safetensors")
-    want = random.random(3), env.b.random_sample(3)
+    want = twister.random(3), env.b.random_sample(3)
     arrays = {name: tensor.numpy() for name, tensor in loaded.items()}
     new = Holder()
     restore(new, {"json": json.loads(json.dumps(state["json"])), "arrays": arrays}, "holder")
