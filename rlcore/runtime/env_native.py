@@ -113,7 +113,7 @@ class NativeStream:
         if self.autoreset == "next_step":
             self._mask_resets(row)
         done = row.terminated | row.truncated
-        self._account(row, done)
+        self._account(row, reward, done)
         self._obs = obs
         if self.autoreset == "next_step":
             self._first[:] = self._ended
@@ -174,8 +174,8 @@ class NativeStream:
             )
         np.logical_not(ended, out=row.valid)
 
-    def _account(self, row: StepRow, done: Array) -> None:
-        self._returns += row.reward
+    def _account(self, row: StepRow, reward: Array, done: Array) -> None:
+        self._returns += reward  # before it was rounded to float32
         self._lengths += row.valid
         row.episode_return.fill(0)
         row.episode_length.fill(0)

@@ -125,6 +125,24 @@ def test_returns_are_summed_in_double_precision(vector):
     assert abs(float(row.episode_return[0]) - 300.0) < 1e-3
 
 
+@pytest.mark.parametrize("vector", [False, True])
+def test_returns_are_summed_before_rewards_are_rounded(vector):
+    class Large(Echo):
+        """Pays 2**24 + 1, which float32 rounds to 2**24, and then takes 2**24 back."""
+
+        def step(self, action):
+            self.got.append(action)
+            last = len(self.got) == 2
+            return self.obs, -(2.0**24) if last else 2.0**24 + 1, last, False, {}
+
+    stream = over([Large(BOX64, spaces.Discrete(2), np.zeros((2, 3)))], vector)
+    row = new_row(stream)
+    stream.reset([1], row.obs, row.first)
+    for _ in range(2):
+        stream.step(np.zeros(1, np.int64), row)
+    assert row.episode_return[0] == 1.0
+
+
 @pytest.mark.parametrize("vectorization", ["native", "sync"])
 def test_seeds_are_one_an_environment(vectorization):
     made = make_envs("testing/counting-v0", 3, vectorization=vectorization)
