@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,15 @@ def _import(module: str) -> None:
         raise ConfigError(f"env.module is {module!r}, wanted a dotted module name")
     try:
         importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"env.module: {error}; is its folder on PYTHONPATH?") from error
+    except ImportError as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
+            raise ConfigError(f"env.module: {error}; is its folder on PYTHONPATH?") from error
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"env.module: {module} was found, but importing it failed at {place.filename}, line "
+            f"{place.lineno} ({place.line}): {error}"
+        ) from error
 
 
 def _find(id: str) -> Any:

@@ -93,3 +93,13 @@ def test_mistakes_are_named(kwargs, words):
     arguments = {"num_envs": 1, **kwargs}
     with pytest.raises(ConfigError, match=words):
         make_envs(arguments.pop("id"), arguments.pop("num_envs"), **arguments)
+
+
+def test_a_module_that_fails_to_import_says_where(tmp_path, monkeypatch):
+    (tmp_path / "half_done_envs.py").write_text("x = 1\nimport no_such_dependency_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        make_envs("CartPole-v1", 1, module="half_done_envs")
+    for words in ("half_done_envs.py, line 2", "no_such_dependency_at_all", "was found"):
+        assert words in str(error.value)
+    assert "PYTHONPATH" not in str(error.value)
