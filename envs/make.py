@@ -127,11 +127,13 @@ def _make_list(
 ) -> list[Any]:
     import gymnasium
 
+    # An environment need not have the argument to be made without it.
+    drawn = {} if render_mode is None else {"render_mode": render_mode}
     made = []
     for _ in range(num_envs):
         with _translated(id):
             # The stream has checks of its own at the same place, at a fraction of the cost.
-            env = gymnasium.make(id, disable_env_checker=True, render_mode=render_mode, **options)
+            env = gymnasium.make(id, disable_env_checker=True, **drawn, **options)
         for wrapper in wrap:
             env = wrapper(env)
         made.append(env)
@@ -170,7 +172,7 @@ def _translated(id: str) -> Iterator[None]:
     except DependencyNotInstalled as error:
         raise MissingDependencyError(f"{id} needs a package: {error}") from error
     except TypeError as error:
-        if "unexpected keyword" not in str(error):
+        if not any(words in str(error) for words in ("unexpected keyword", "takes no arguments")):
             raise
         raise ConfigError(f"env.kwargs of {id}: {error}") from error
     except Error as error:

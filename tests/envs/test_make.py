@@ -1,5 +1,6 @@
 """Which form of an environment is made, and what is refused."""
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import VectorEnv
@@ -103,3 +104,17 @@ def test_a_module_that_fails_to_import_says_where(tmp_path, monkeypatch):
     for words in ("half_done_envs.py, line 2", "no_such_dependency_at_all", "was found"):
         assert words in str(error.value)
     assert "PYTHONPATH" not in str(error.value)
+
+
+def test_an_environment_needs_no_render_mode():
+    class Bare(gymnasium.Env):
+        observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+    gymnasium.register("test-bare-v0", entry_point=Bare)
+    try:
+        (env,) = make_envs("test-bare-v0", 1)
+        assert isinstance(env.unwrapped, Bare)
+        with pytest.raises(ConfigError, match="speed"):
+            make_envs("test-bare-v0", 1, kwargs={"speed": 3})
+    finally:
+        del gymnasium.registry["test-bare-v0"]
