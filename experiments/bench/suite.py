@@ -108,7 +108,7 @@ def _learner_alone() -> Side:
 
 
 def _rllib_sides() -> list[Side]:
-    setups = [(1, 8, 500), (1, 32, 2000), (2, 16, 1000), (1, 64, 4000)]
+    setups = [(1, 16, 1000), (1, 64, 4000), (2, 32, 4000), (1, 128, 8000), (1, 256, 16000)]
     return [
         Side(
             f"RLlib IMPALA, {runners} x {envs} envs, batch {batch}",
