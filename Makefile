@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS ?= atari,fast,plot,render,tensorboard,video,dev
+EXTRAS ?= atari,box2d,fast,games,mujoco,plot,render,tensorboard,video,dev
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2

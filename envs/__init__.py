@@ -1,9 +1,20 @@
 """Environments and presets, behind Gymnasium's interface.
 
-Importing this package registers the small environments of :mod:`envs.testing` with Gymnasium:
-``testing/counting-v0``, ``testing/faulty-v0``, ``testing/noop-image-v0``, ``testing/one-step-v0``.
+Importing this package registers every environment of :mod:`envs.catalogue` with Gymnasium;
+``gymnasium.make("envs:dynamics/lorenz-v0")`` does so by itself.
 """
 
-from envs.testing.register import register
+from __future__ import annotations
 
-register()
+from envs.catalogue import entries, register_all
+from envs.core.entry import Cost
+
+__all__ = ["entries", "list", "register_all"]
+
+
+def list(cost: Cost | None = None) -> tuple[str, ...]:
+    """Return the ids of this package, of one cost class or all."""
+    return tuple(entry.id for entry in entries(cost=cost))
+
+
+register_all()

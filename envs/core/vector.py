@@ -1,0 +1,240 @@
+"""A model as a ``gymnasium.vector.VectorEnv``, in either autoreset mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.utils import EzPickle
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.core.actions import ActionCheck
+from envs.core.arguments import check_choice, check_integer, check_names
+from envs.core.errors import ResetNeeded
+from envs.core.model import Model, Outcome, State
+from envs.core.seeding import generators
+
+MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+
+
+class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
+    """Plays a model in a batch of ``num_envs``. A subclass names ``model_type``.
+
+    Environment ``k`` makes the same episodes, bit for bit, as the plain form with the same seed.
+    ``reset(seed=s)`` seeds environment ``k`` with the ``k``-th child of ``SeedSequence(s)``
+    (Gymnasium's own vector environments use ``s + k``); a list gives each its own seed, as the
+    plain form takes it.
+
+    Args:
+        num_envs: How many environments.
+        max_episode_steps: Time limit, a truncation.
+        autoreset_mode: ``NextStep`` (the reset takes a step of its own) or ``SameStep`` (the last
+            observation is in ``info["final_obs"]``).
+        render_mode: ``rgb_array`` or None.
+        **kwargs: Arguments of the model.
+
+    Raises:
+        ValueError: An argument is unknown or out of range.
+    """
+
+    model_type: ClassVar[type[Model]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        EzPickle.__init__(self, num_envs, max_episode_steps, autoreset_mode, render_mode, **kwargs)
+        name = self.model_type.id
+        check_names(name, self.model_type, kwargs)
+        self.num_envs = check_integer(name, "num_envs", num_envs, 1)
+        self.max_episode_steps = (
+            None
+            if max_episode_steps is None
+            else check_integer(name, "max_episode_steps", max_episode_steps, 1)
+        )
+        modes = [mode.value for mode in MODES]
+        chosen = getattr(autoreset_mode, "value", autoreset_mode)
+        self.autoreset_mode = AutoresetMode(check_choice(name, "autoreset_mode", chosen, modes))
+        if render_mode is not None:
+            check_choice(name, "render_mode", render_mode, ["rgb_array"])
+        self.render_mode = render_mode
+        self.model = self.model_type(**kwargs)
+        self.metadata = {
+            "autoreset_mode": self.autoreset_mode,
+            "render_modes": ["rgb_array"],
+            "render_fps": self.model.render_fps,
+        }
+        self.single_observation_space = self.model.observation_space
+        self.single_action_space = self.model.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._check = ActionCheck(name, self.model.action_space)
+        self._all = np.ones(self.num_envs, bool)
+        self._rngs: list[np.random.Generator] = []
+        self._state: State | None = None
+        self._elapsed = np.zeros(self.num_envs, np.int64)
+        self._ended = np.zeros(self.num_envs, bool)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start every environment afresh."""
+        if seed is not None or not self._rngs:
+            self._rngs = generators(seed, self.num_envs)
+        self._state = self.model.start(self._rngs, dict(options or {}))
+        self._elapsed[:] = 0
+        self._ended[:] = False
+        return self.model.observe(self._state), self._infos(self.model.start_info(self._state))
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every environment, or reset it where its episode had ended.
+
+        Raises:
+            ResetNeeded: Before the first reset.
+            InvalidActionError: An action is none of this space.
+        """
+        if self._state is None:
+            raise ResetNeeded(f"{self.model.id}: step before the first reset; call reset()")
+        checked, clipped = self._check(actions, self.num_envs)
+        if self._ended.any():
+            outcome = self._step_or_restart(checked)
+        else:
+            outcome = self.model.step(self._state, checked, self._rngs)
+            self._elapsed += 1
+        self._state = outcome.state
+        if clipped is not None:
+            outcome.info["action_clipped"] = np.where(self._ended, 0, clipped)
+        terminated = outcome.terminated
+        truncated = (
+            np.zeros(self.num_envs, bool)
+            if self.max_episode_steps is None
+            else self._elapsed >= self.max_episode_steps
+        )
+        ended = terminated | truncated
+        infos = self._infos(outcome.info)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            self._ended = ended
+            obs = self.model.observe(self._state)
+        else:
+            obs = self._restart_at_once(ended, infos)
+        return obs, outcome.reward, terminated, truncated, infos
+
+    def _step_or_restart(self, actions: np.ndarray) -> Outcome:
+        """Start the ended rows' next episodes and step the others (``NEXT_STEP``)."""
+        assert self._state is not None
+        live, over = np.flatnonzero(~self._ended), np.flatnonzero(self._ended)
+        fresh = self.model.start([self._rngs[k] for k in over], {})
+        info = _scattered({}, over, self.model.start_info(fresh), self.num_envs)
+        reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        if len(live):
+            rows = {name: array[live] for name, array in self._state.items()}
+            outcome = self.model.step(rows, actions[live], [self._rngs[k] for k in live])
+            for name, array in outcome.state.items():
+                self._state[name][live] = array
+            reward[live], terminated[live] = outcome.reward, outcome.terminated
+            info = _scattered(info, live, outcome.info, self.num_envs)
+        for name, array in fresh.items():
+            self._state[name][over] = array
+        self._elapsed[live] += 1
+        self._elapsed[over] = 0
+        return Outcome(self._state, reward, terminated, info)
+
+    def _restart_at_once(self, ended: np.ndarray, infos: dict[str, Any]) -> Any:
+        """Start the next episodes of the rows that ended; keep their last observations."""
+        assert self._state is not None
+        obs = self.model.observe(self._state)
+        if not ended.any():
+            return obs
+        over = np.flatnonzero(ended)
+        finals, final_info = np.full(self.num_envs, None, object), {}
+        for k in over:
+            finals[k] = obs[k].copy()
+        for name in [name for name in infos if not name.startswith("_")]:
+            final_info |= {name: infos[name].copy(), f"_{name}": ended.copy()}
+        fresh = self.model.start([self._rngs[k] for k in over], {})
+        for name, array in fresh.items():
+            self._state[name][over] = array
+        obs[over] = self.model.observe(fresh)
+        self._elapsed[over] = 0
+        infos |= {"final_obs": finals, "_final_obs": ended.copy()}
+        infos |= {"final_info": final_info, "_final_info": ended.copy()}
+        return obs
+
+    def _infos(self, info: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Return the info with Gymnasium's ``_name`` masks: every row has every name."""
+        return info | {f"_{name}": self._all for name in info}
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """Return one picture for each environment, or None where no render mode was asked for."""
+        if self.render_mode is None:
+            return None
+        if self._state is None:
+            raise ResetNeeded(f"{self.model.id}: render before the first reset; call reset()")
+        return tuple(self.model.render(self._rows(k)) for k in range(self.num_envs))
+
+    def _rows(self, k: int) -> State:
+        assert self._state is not None
+        return {name: array[k : k + 1] for name, array in self._state.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return everything that changes; ``set_state`` goes on exactly from it.
+
+        Raises:
+            ResetNeeded: Before the first reset.
+        """
+        if self._state is None:
+            raise ResetNeeded(f"{self.model.id}: get_state before the first reset; call reset()")
+        return {
+            "model": {name: array.copy() for name, array in self._state.items()},
+            "random": [copy.deepcopy(rng.bit_generator.state) for rng in self._rngs],
+            "elapsed": self._elapsed.copy(),
+            "ended": self._ended.copy(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on exactly from what ``get_state`` returned.
+
+        Raises:
+            ValueError: It holds another number of environments.
+        """
+        if len(state["elapsed"]) != self.num_envs:
+            raise ValueError(
+                f"{self.model.id}: the state holds {len(state['elapsed'])} environments, "
+                f"wanted {self.num_envs}"
+            )
+        self._state = {name: np.array(array) for name, array in state["model"].items()}
+        self._rngs = generators(0, self.num_envs)
+        for rng, saved in zip(self._rngs, state["random"], strict=True):
+            rng.bit_generator.state = copy.deepcopy(saved)
+        self._elapsed = np.array(state["elapsed"], np.int64)
+        self._ended = np.array(state["ended"], bool)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the constructor's arguments and, in mid-episode, the state."""
+        state = None if self._state is None else self.get_state()
+        return {"arguments": EzPickle.__getstate__(self), "state": state}
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        """Make the environments anew and go on where they were."""
+        EzPickle.__setstate__(self, pickled["arguments"])
+        if pickled["state"] is not None:
+            self.set_state(pickled["state"])
+
+
+def _scattered(
+    info: dict[str, np.ndarray], rows: Sequence[int] | np.ndarray, part: dict[str, Any], n: int
+) -> dict[str, np.ndarray]:
+    """Write ``part``, the info of some rows, into arrays of all; a new name starts at 0."""
+    for name, values in part.items():
+        if name not in info:
+            empty: Any = None if values.dtype == object else 0
+            info[name] = np.full((n, *values.shape[1:]), empty, values.dtype)
+        info[name][rows] = values
+    return info

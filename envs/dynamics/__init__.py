@@ -1,0 +1,1 @@
+"""Nonlinear dynamics, cheap to step: systems to stabilise and to steer."""

@@ -1,0 +1,1 @@
+"""A flexible fin ray in a stream: fluid-structure interaction."""

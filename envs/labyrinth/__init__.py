@@ -1,0 +1,1 @@
+"""Random mazes seen from inside, as pixels."""

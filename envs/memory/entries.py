@@ -1,0 +1,7 @@
+"""Entries of the memory family in the catalogue."""
+
+from __future__ import annotations
+
+from envs.core.entry import Entry
+
+ENTRIES: tuple[Entry, ...] = ()

@@ -1,0 +1,1 @@
+"""Reasoning tasks whose answers a program verifies."""

@@ -1,0 +1,1 @@
+"""Compositional subtasks, and the zero-sum game of who picks the next one."""

@@ -1,0 +1,1 @@
+"""Text games with rule-based oracles."""
