@@ -16,52 +16,85 @@ class ActionCheck:
     Args:
         id: Gymnasium id, for messages.
         space: Action space of one environment.
+
+    Raises:
+        TypeError: The space is neither ``Box``, ``Discrete`` nor ``MultiDiscrete``.
     """
 
     def __init__(self, id: str, space: Space[Any]) -> None:
         self._id = id
         self._space = space
+        self._low: Any
+        self._high: Any
         if isinstance(space, spaces.Box):
             self._shape, self._dtype = space.shape, space.dtype
+            self._low, self._high = space.low, space.high
         elif isinstance(space, spaces.Discrete):
             self._shape, self._dtype = (), np.dtype(np.int64)
-            self._low, self._high = int(space.start), int(space.start + space.n)
+            self._low, self._high = int(space.start), int(space.start + space.n) - 1
         elif isinstance(space, spaces.MultiDiscrete):
             self._shape, self._dtype = space.shape, np.dtype(np.int64)
-            self._low, self._high = 0, space.nvec
+            self._low, self._high = space.start, space.start + space.nvec - 1
         else:
             raise TypeError(f"{id}: no check for actions of {space}")
+        self._harmless = np.clip(np.zeros(self._shape), self._low, self._high).astype(self._dtype)
 
-    def __call__(self, actions: Any, n: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def one(self, action: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the action of a single environment as a batch of one; see ``__call__``."""
+        return self(self._array(action)[None], 1)
+
+    def __call__(
+        self, actions: Any, n: int, live: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the actions ``[n, ...]`` and, if continuous, how many numbers a row had clipped.
+
+        Args:
+            actions: What the caller passed.
+            n: How many environments.
+            live: Bool ``[n]``, the rows whose action counts. The others are not looked at: a
+                harmless action takes their place.
 
         Raises:
             InvalidActionError: Wrong shape or type, NaN, or outside a discrete range.
         """
-        array = np.asarray(actions)
+        array = self._array(actions)
         if array.shape != (n, *self._shape):
             raise InvalidActionError(
-                f"{self._id}: an action has shape {array.shape[1:]} in a batch of {array.shape[:1]}"
-                f", wanted {self._shape} in a batch of ({n},)"
+                f"{self._id}: actions have shape {array.shape}, wanted {(n, *self._shape)}"
+                f" (environments first, then {self._space})"
             )
+        self._check_kind(array)
+        if live is not None:
+            array = array.copy()
+            array[~live] = self._harmless.astype(array.dtype)
         if isinstance(self._space, spaces.Box):
             return self._clipped(array)
-        if not np.issubdtype(array.dtype, np.integer):
-            raise InvalidActionError(f"{self._id}: actions are {array.dtype}, wanted integers")
-        if ((array < self._low) | (array >= self._high)).any():
-            bad = array[((array < self._low) | (array >= self._high)).reshape(n, -1).any(-1)][0]
+        outside = (array < self._low) | (array > self._high)
+        if outside.any():
+            bad = array[outside.reshape(n, -1).any(-1)][0]
             raise InvalidActionError(f"{self._id}: action {bad}, wanted one of {self._space}")
         return array.astype(self._dtype, copy=False), None
 
+    def _array(self, actions: Any) -> np.ndarray:
+        try:
+            return np.asarray(actions)
+        except (ValueError, TypeError) as error:  # rows of different lengths, for one
+            raise InvalidActionError(f"{self._id}: actions are no array: {error}") from None
+
+    def _check_kind(self, array: np.ndarray) -> None:
+        continuous = isinstance(self._space, spaces.Box)
+        kinds = "iuf" if continuous else "iu"
+        if array.dtype.kind not in kinds:
+            wanted = "numbers" if continuous else "integers"
+            raise InvalidActionError(f"{self._id}: actions are {array.dtype}, wanted {wanted}")
+
     def _clipped(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        assert isinstance(self._space, spaces.Box)
-        if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-            raise InvalidActionError(f"{self._id}: actions are {array.dtype}, wanted numbers")
-        array = array.astype(self._dtype)  # a copy: the caller's array is never written to
         if np.isnan(array).any():
             raise InvalidActionError(f"{self._id}: an action is not a number: {array}")
-        outside = (array < self._space.low) | (array > self._space.high)
+        with np.errstate(over="ignore"):  # beyond the type's range is infinity, which is clipped
+            array = array.astype(self._dtype)  # a copy: the caller's array is never written to
+        outside = (array < self._low) | (array > self._high)
         if outside.any():
-            np.clip(array, self._space.low, self._space.high, out=array)
+            np.clip(array, self._low, self._high, out=array)
         axes = tuple(range(1, array.ndim))
         return array, outside.sum(axes).astype(np.int64) if axes else outside.astype(np.int64)

@@ -29,6 +29,8 @@ class Outcome:
         reward: Float64 array ``[n]``.
         terminated: Bool array ``[n]``: the task's own end.
         info: Arrays ``[n, ...]`` by name; the same names at every step.
+
+    The environment forms copy reward, flags and info, so that views of the state may be given.
     """
 
     state: State
@@ -40,7 +42,8 @@ class Outcome:
 class Model(ABC):
     """Rules of an environment, batched.
 
-    A constructor checks its arguments (:mod:`envs.core.arguments`), takes only JSON-able ones, and
+    The state is arrays of numbers, flags or strings with the same names, shapes and dtypes after
+    every ``start`` and ``step``; ``step`` never depends on how many rows it is given. A constructor checks its arguments (:mod:`envs.core.arguments`), takes only JSON-able ones, and
     sets the two spaces. A model holds constants alone: whatever changes is in the state.
 
     Attributes:
@@ -49,10 +52,14 @@ class Model(ABC):
         action_space: Space of one environment's action: ``Box``, ``Discrete`` or
             ``MultiDiscrete``.
         render_fps: Frames per second of a video at natural speed.
+        draws_in_step: Whether ``step`` may draw from its generators. Where it never does, setting
+            this to False makes the vector form faster: rows that are being reset are then stepped
+            along with the others and thrown away.
     """
 
     id: ClassVar[str]
     render_fps: ClassVar[int] = 30
+    draws_in_step: ClassVar[bool] = True
     observation_space: Space[Any]
     action_space: Space[Any]
 

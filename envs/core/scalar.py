@@ -11,8 +11,10 @@ from gymnasium.utils import EzPickle
 
 from envs.core.actions import ActionCheck
 from envs.core.arguments import check_choice, check_names
-from envs.core.errors import InvalidActionError, ResetNeeded
+from envs.core.errors import ResetNeeded
+from envs.core.infos import one
 from envs.core.model import Model, State
+from envs.core.saved import copied, restored
 
 
 class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
@@ -51,7 +53,7 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
         super().reset(seed=seed)
         self._state = self.model.start([self.np_random], dict(options or {}))
         self._over = False
-        return self.model.observe(self._state)[0], _row(self.model.start_info(self._state))
+        return self.model.observe(self._state)[0], one(self.model.start_info(self._state))
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Advance by one step; the time limit is the wrapper's.
@@ -63,15 +65,11 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
         if self._state is None or self._over:
             when = "after the end of the episode" if self._over else "before the first reset"
             raise ResetNeeded(f"{self.model.id}: step {when}; call reset()")
-        try:
-            batch = np.asarray(action)[None]
-        except ValueError as error:
-            raise InvalidActionError(f"{self.model.id}: action {action!r}: {error}") from None
-        actions, clipped = self._check(batch, 1)
+        actions, clipped = self._check.one(action)
         outcome = self.model.step(self._state, actions, [self.np_random])
         self._state = outcome.state
         self._over = bool(outcome.terminated[0])
-        info = _row(outcome.info)
+        info = one(outcome.info)
         if clipped is not None:
             info["action_clipped"] = int(clipped[0])
         obs = self.model.observe(self._state)[0]
@@ -94,32 +92,35 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
         if self._state is None:
             raise ResetNeeded(f"{self.model.id}: get_state before the first reset; call reset()")
         return {
-            "model": {name: array.copy() for name, array in self._state.items()},
+            "model": copied(self._state),
             "random": copy.deepcopy(self.np_random.bit_generator.state),
             "over": self._over,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on exactly from what ``get_state`` returned."""
-        self._state = {name: np.array(array) for name, array in state["model"].items()}
+        """Go on exactly from what ``get_state`` returned.
+
+        Raises:
+            ValueError: It was taken from another kind of environment.
+        """
+        self._state = restored(self.model, state["model"], 1)
         self.np_random.bit_generator.state = copy.deepcopy(state["random"])
         self._over = bool(state["over"])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the constructor's arguments and, in mid-episode, the state."""
-        state = None if self._state is None else self.get_state()
-        return {"arguments": EzPickle.__getstate__(self), "state": state}
+        """Pickle the constructor's arguments, the generator and, in mid-episode, the state."""
+        return {
+            "arguments": EzPickle.__getstate__(self),
+            "state": None if self._state is None else self.get_state(),
+            "random": self._np_random,
+            "seed": self._np_random_seed,
+            "spec": self.spec,
+        }
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Make the environment anew and go on where it was."""
         EzPickle.__setstate__(self, pickled["arguments"])
+        self.spec = pickled["spec"]
+        self._np_random, self._np_random_seed = pickled["random"], pickled["seed"]
         if pickled["state"] is not None:
             self.set_state(pickled["state"])
-
-
-def _row(info: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return row 0 of each array: numbers as Python numbers, the rest as arrays or objects."""
-    return {
-        name: array[0].item() if isinstance(array[0], np.generic) else array[0]
-        for name, array in info.items()
-    }

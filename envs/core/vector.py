@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,9 @@ from gymnasium.vector.utils import batch_space
 from envs.core.actions import ActionCheck
 from envs.core.arguments import check_choice, check_integer, check_names
 from envs.core.errors import ResetNeeded
+from envs.core.infos import move, put
 from envs.core.model import Model, Outcome, State
+from envs.core.saved import copied, restored
 from envs.core.seeding import generators
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
@@ -76,7 +77,6 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._check = ActionCheck(name, self.model.action_space)
-        self._all = np.ones(self.num_envs, bool)
         self._rngs: list[np.random.Generator] = []
         self._state: State | None = None
         self._elapsed = np.zeros(self.num_envs, np.int64)
@@ -85,16 +85,26 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start every environment afresh."""
+        """Start every environment afresh.
+
+        Args:
+            seed: See the class; None goes on with the generators as they are.
+            options: Passed to every environment's start.
+        """
         if seed is not None or not self._rngs:
-            self._rngs = generators(seed, self.num_envs)
+            self._rngs = generators(seed, self.num_envs, self._rngs)
         self._state = self.model.start(self._rngs, dict(options or {}))
         self._elapsed[:] = 0
         self._ended[:] = False
-        return self.model.observe(self._state), self._infos(self.model.start_info(self._state))
+        infos: dict[str, Any] = {}
+        put(infos, self.model.start_info(self._state), self.num_envs)
+        return self.model.observe(self._state), infos
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Advance every environment, or reset it where its episode had ended.
+        """Advance every environment, or reset it where its episode had ended (``NextStep``).
+
+        Where an environment is reset its action is ignored and its reward is 0. A value of
+        ``infos[name]`` is real where ``infos["_" + name]`` says so; elsewhere it is 0 or None.
 
         Raises:
             ResetNeeded: Before the first reset.
@@ -102,74 +112,84 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         """
         if self._state is None:
             raise ResetNeeded(f"{self.model.id}: step before the first reset; call reset()")
-        checked, clipped = self._check(actions, self.num_envs)
+        infos: dict[str, Any] = {}
         if self._ended.any():
-            outcome = self._step_or_restart(checked)
+            reward, terminated = self._step_or_restart(actions, infos)
         else:
+            checked, clipped = self._check(actions, self.num_envs)
             outcome = self.model.step(self._state, checked, self._rngs)
+            self._state = outcome.state
             self._elapsed += 1
-        self._state = outcome.state
-        if clipped is not None:
-            outcome.info["action_clipped"] = np.where(self._ended, 0, clipped)
-        terminated = outcome.terminated
+            put(infos, _info(outcome, clipped), self.num_envs)
+            reward, terminated = _copied(outcome)
         truncated = (
             np.zeros(self.num_envs, bool)
             if self.max_episode_steps is None
             else self._elapsed >= self.max_episode_steps
         )
-        ended = terminated | truncated
-        infos = self._infos(outcome.info)
+        obs = self.model.observe(self._state)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._ended = ended
-            obs = self.model.observe(self._state)
-        else:
-            obs = self._restart_at_once(ended, infos)
-        return obs, outcome.reward, terminated, truncated, infos
+            self._ended = terminated | truncated
+        elif (ended := terminated | truncated).any():
+            self._restart_at_once(ended, obs, infos)
+        return obs, reward, terminated, truncated, infos
 
-    def _step_or_restart(self, actions: np.ndarray) -> Outcome:
-        """Start the ended rows' next episodes and step the others (``NEXT_STEP``)."""
+    def _step_or_restart(
+        self, actions: Any, infos: dict[str, Any]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Start the ended rows' next episodes and step the others; return reward, terminated."""
         assert self._state is not None
         live, over = np.flatnonzero(~self._ended), np.flatnonzero(self._ended)
+        checked, clipped = self._check(actions, self.num_envs, ~self._ended)
         fresh = self.model.start([self._rngs[k] for k in over], {})
-        info = _scattered({}, over, self.model.start_info(fresh), self.num_envs)
+        put(infos, self.model.start_info(fresh), self.num_envs, over)
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        if len(live):
+        if not len(live):
+            self._write(over, fresh)
+        elif self.model.draws_in_step:
             rows = {name: array[live] for name, array in self._state.items()}
-            outcome = self.model.step(rows, actions[live], [self._rngs[k] for k in live])
-            for name, array in outcome.state.items():
-                self._state[name][live] = array
+            outcome = self.model.step(rows, checked[live], [self._rngs[k] for k in live])
+            self._write(live, outcome.state)
+            self._write(over, fresh)
+            own = None if clipped is None else clipped[live]
+            put(infos, _info(outcome, own), self.num_envs, live)
             reward[live], terminated[live] = outcome.reward, outcome.terminated
-            info = _scattered(info, live, outcome.info, self.num_envs)
-        for name, array in fresh.items():
-            self._state[name][over] = array
+        else:
+            self._write(over, fresh)  # so that only states of running episodes are stepped
+            outcome = self.model.step(self._state, checked, self._rngs)
+            self._state = outcome.state
+            info = {name: values[live] for name, values in _info(outcome, clipped).items()}
+            put(infos, info, self.num_envs, live)
+            reward[live], terminated[live] = outcome.reward[live], outcome.terminated[live]
+            self._write(over, fresh)
         self._elapsed[live] += 1
         self._elapsed[over] = 0
-        return Outcome(self._state, reward, terminated, info)
+        return reward, terminated
 
-    def _restart_at_once(self, ended: np.ndarray, infos: dict[str, Any]) -> Any:
-        """Start the next episodes of the rows that ended; keep their last observations."""
+    def _restart_at_once(self, ended: np.ndarray, obs: Any, infos: dict[str, Any]) -> None:
+        """Start the next episodes of the rows that ended (``SameStep``).
+
+        The last observations go to ``infos["final_obs"]``, the last infos to
+        ``infos["final_info"]``; ``obs`` and ``infos`` get those of the next episodes.
+        """
         assert self._state is not None
-        obs = self.model.observe(self._state)
-        if not ended.any():
-            return obs
         over = np.flatnonzero(ended)
-        finals, final_info = np.full(self.num_envs, None, object), {}
+        finals = np.full(self.num_envs, None, object)
         for k in over:
             finals[k] = obs[k].copy()
-        for name in [name for name in infos if not name.startswith("_")]:
-            final_info |= {name: infos[name].copy(), f"_{name}": ended.copy()}
+        final_info = move(infos, ended)
         fresh = self.model.start([self._rngs[k] for k in over], {})
-        for name, array in fresh.items():
-            self._state[name][over] = array
+        put(infos, self.model.start_info(fresh), self.num_envs, over)
+        self._write(over, fresh)
         obs[over] = self.model.observe(fresh)
         self._elapsed[over] = 0
         infos |= {"final_obs": finals, "_final_obs": ended.copy()}
         infos |= {"final_info": final_info, "_final_info": ended.copy()}
-        return obs
 
-    def _infos(self, info: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Return the info with Gymnasium's ``_name`` masks: every row has every name."""
-        return info | {f"_{name}": self._all for name in info}
+    def _write(self, rows: np.ndarray, part: State) -> None:
+        assert self._state is not None
+        for name, array in part.items():
+            self._state[name][rows] = array
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Return one picture for each environment, or None where no render mode was asked for."""
@@ -192,7 +212,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         if self._state is None:
             raise ResetNeeded(f"{self.model.id}: get_state before the first reset; call reset()")
         return {
-            "model": {name: array.copy() for name, array in self._state.items()},
+            "model": copied(self._state),
             "random": [copy.deepcopy(rng.bit_generator.state) for rng in self._rngs],
             "elapsed": self._elapsed.copy(),
             "ended": self._ended.copy(),
@@ -202,14 +222,14 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         """Go on exactly from what ``get_state`` returned.
 
         Raises:
-            ValueError: It holds another number of environments.
+            ValueError: It was taken from another kind or number of environments.
         """
         if len(state["elapsed"]) != self.num_envs:
             raise ValueError(
                 f"{self.model.id}: the state holds {len(state['elapsed'])} environments, "
                 f"wanted {self.num_envs}"
             )
-        self._state = {name: np.array(array) for name, array in state["model"].items()}
+        self._state = restored(self.model, state["model"], self.num_envs)
         self._rngs = generators(0, self.num_envs)
         for rng, saved in zip(self._rngs, state["random"], strict=True):
             rng.bit_generator.state = copy.deepcopy(saved)
@@ -219,22 +239,19 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the constructor's arguments and, in mid-episode, the state."""
         state = None if self._state is None else self.get_state()
-        return {"arguments": EzPickle.__getstate__(self), "state": state}
+        return {"arguments": EzPickle.__getstate__(self), "state": state, "spec": self.spec}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Make the environments anew and go on where they were."""
         EzPickle.__setstate__(self, pickled["arguments"])
+        self.spec = pickled["spec"]
         if pickled["state"] is not None:
             self.set_state(pickled["state"])
 
 
-def _scattered(
-    info: dict[str, np.ndarray], rows: Sequence[int] | np.ndarray, part: dict[str, Any], n: int
-) -> dict[str, np.ndarray]:
-    """Write ``part``, the info of some rows, into arrays of all; a new name starts at 0."""
-    for name, values in part.items():
-        if name not in info:
-            empty: Any = None if values.dtype == object else 0
-            info[name] = np.full((n, *values.shape[1:]), empty, values.dtype)
-        info[name][rows] = values
-    return info
+def _info(outcome: Outcome, clipped: np.ndarray | None) -> dict[str, np.ndarray]:
+    return outcome.info if clipped is None else outcome.info | {"action_clipped": clipped}
+
+
+def _copied(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(outcome.reward, np.float64), np.array(outcome.terminated, bool)
