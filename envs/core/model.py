@@ -43,7 +43,8 @@ class Model(ABC):
     """Rules of an environment, batched.
 
     The state is arrays of numbers, flags or strings with the same names, shapes and dtypes after
-    every ``start`` and ``step``; ``step`` never depends on how many rows it is given. A constructor checks its arguments (:mod:`envs.core.arguments`), takes only JSON-able ones, and
+    every ``start`` and ``step``; what becomes of a row never depends on the other rows. A
+    constructor checks its arguments (:mod:`envs.core.arguments`), takes only JSON-able ones, and
     sets the two spaces. A model holds constants alone: whatever changes is in the state.
 
     Attributes:

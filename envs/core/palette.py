@@ -58,7 +58,8 @@ def rgba(colour: Colour) -> tuple[int, int, int, int]:
     if len(numbers) not in (3, 4) or not all(0 <= number <= 255 for number in numbers):
         names = ", ".join(PALETTE)
         raise ValueError(f"{colour!r} is no colour: wanted #rrggbb, (r, g, b) or one of {names}")
-    return (numbers + (255,))[:4]  # type: ignore[return-value]
+    red, green, blue, *opacity = numbers
+    return red, green, blue, opacity[0] if opacity else 255
 
 
 def mix(one: Colour, other: Colour, share: float) -> tuple[int, int, int, int]:

@@ -103,7 +103,7 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
         Raises:
             ValueError: It was taken from another kind of environment.
         """
-        self._state = restored(self.model, state["model"], 1)
+        self._state = restored(self.model.id, state["model"], 1, self._state)
         self.np_random.bit_generator.state = copy.deepcopy(state["random"])
         self._over = bool(state["over"])
 

@@ -229,7 +229,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
                 f"{self.model.id}: the state holds {len(state['elapsed'])} environments, "
                 f"wanted {self.num_envs}"
             )
-        self._state = restored(self.model, state["model"], self.num_envs)
+        self._state = restored(self.model.id, state["model"], self.num_envs, self._state)
         self._rngs = generators(0, self.num_envs)
         for rng, saved in zip(self._rngs, state["random"], strict=True):
             rng.bit_generator.state = copy.deepcopy(saved)

@@ -1,0 +1,45 @@
+"""Copies of a model's state, and their way back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envs.core.model import State
+
+
+def copied(state: State) -> State:
+    """Return a copy that shares nothing with ``state``."""
+    return {name: copy.deepcopy(array) for name, array in state.items()}
+
+
+def restored(id: str, saved: Mapping[str, Any], n: int, present: State | None) -> State:
+    """Return a copy of a saved state.
+
+    Args:
+        id: Gymnasium id, for messages.
+        saved: Arrays by name, as ``copied`` returned them.
+        n: How many environments it must hold.
+        present: The state that it replaces, if there is one: names, shapes and dtypes must agree.
+
+    Raises:
+        ValueError: It belongs to another environment.
+    """
+    state = {name: copy.deepcopy(np.asarray(array)) for name, array in saved.items()}
+    for name, array in state.items():
+        if array.shape[:1] != (n,):
+            raise ValueError(f"{id}: the saved {name} has shape {array.shape}, wanted {n} rows")
+    if present is not None and _forms(state) != _forms(present):
+        strange = sorted(set(_forms(state).items()) ^ set(_forms(present).items()), key=str)
+        raise ValueError(f"{id}: the saved state belongs to another environment: {strange}")
+    return state
+
+
+def _forms(state: State) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {
+        name: (array.shape, "text" if array.dtype.kind in "US" else array.dtype.str)
+        for name, array in state.items()
+    }
