@@ -18,14 +18,16 @@ class ActionCheck:
         space: Action space of one environment.
 
     Raises:
-        TypeError: The space is neither ``Box``, ``Discrete`` nor ``MultiDiscrete``.
+        TypeError: The space is neither ``Box``, ``Discrete``, ``MultiDiscrete`` nor ``Text``.
     """
 
     def __init__(self, id: str, space: Space[Any]) -> None:
         self._id = id
         self._space = space
-        self._low: Any
-        self._high: Any
+        self._low: Any = None
+        self._high: Any = None
+        if isinstance(space, spaces.Text):
+            return
         if isinstance(space, spaces.Box):
             self._shape, self._dtype = space.shape, space.dtype
             self._low, self._high = space.low, space.high
@@ -41,6 +43,8 @@ class ActionCheck:
 
     def one(self, action: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the action of a single environment as a batch of one; see ``__call__``."""
+        if isinstance(self._space, spaces.Text):
+            return _texts(self._id, [action], None), None
         return self(self._array(action)[None], 1)
 
     def __call__(
@@ -57,6 +61,13 @@ class ActionCheck:
         Raises:
             InvalidActionError: Wrong shape or type, NaN, or outside a discrete range.
         """
+        if isinstance(self._space, spaces.Text):
+            if isinstance(actions, (str, bytes)) or not hasattr(actions, "__iter__"):
+                raise InvalidActionError(f"{self._id}: actions are {actions!r:.60}, wanted {n} texts")
+            given = list(actions)
+            if len(given) != n:
+                raise InvalidActionError(f"{self._id}: {len(given)} texts, wanted {n}")
+            return _texts(self._id, given, live), None
         array = self._array(actions)
         if array.shape != (n, *self._shape):
             raise InvalidActionError(
@@ -98,3 +109,18 @@ class ActionCheck:
             np.clip(array, self._low, self._high, out=array)
         axes = tuple(range(1, array.ndim))
         return array, outside.sum(axes).astype(np.int64) if axes else outside.astype(np.int64)
+
+
+def _texts(id: str, given: list[Any], live: np.ndarray | None) -> np.ndarray:
+    """Return texts as an object array: NumPy's own string arrays cut trailing null characters.
+
+    Which letters and how many there may be is for the rules to say, as it is what they play with.
+    """
+    texts = np.full(len(given), "", object)
+    for k, text in enumerate(given):
+        if live is not None and not live[k]:
+            continue
+        if not isinstance(text, str):
+            raise InvalidActionError(f"{id}: an action is {text!r:.60}, wanted a text")
+        texts[k] = text
+    return texts

@@ -29,6 +29,8 @@ class Outcome:
         reward: Float64 array ``[n]``.
         terminated: Bool array ``[n]``: the task's own end.
         info: Arrays ``[n, ...]`` by name; the same names at every step.
+        truncated: Bool array ``[n]``: what broke an episode off without ending its task, as a lost
+            connection does; None for never. Time limits are not the model's.
 
     The environment forms copy reward, flags and info, so that views of the state may be given.
     """
@@ -37,6 +39,7 @@ class Outcome:
     reward: np.ndarray
     terminated: np.ndarray
     info: dict[str, np.ndarray] = field(default_factory=dict)
+    truncated: np.ndarray | None = None
 
 
 class Model(ABC):

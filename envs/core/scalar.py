@@ -68,12 +68,14 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
         actions, clipped = self._check.one(action)
         outcome = self.model.step(self._state, actions, [self.np_random])
         self._state = outcome.state
-        self._over = bool(outcome.terminated[0])
+        terminated = bool(outcome.terminated[0])
+        truncated = outcome.truncated is not None and bool(outcome.truncated[0])
+        self._over = terminated or truncated
         info = one(outcome.info)
         if clipped is not None:
             info["action_clipped"] = int(clipped[0])
         obs = self.model.observe(self._state)[0]
-        return obs, float(outcome.reward[0]), self._over, False, info
+        return obs, float(outcome.reward[0]), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Return the picture, or None where no render mode was asked for."""

@@ -114,19 +114,16 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             raise ResetNeeded(f"{self.model.id}: step before the first reset; call reset()")
         infos: dict[str, Any] = {}
         if self._ended.any():
-            reward, terminated = self._step_or_restart(actions, infos)
+            reward, terminated, truncated = self._step_or_restart(actions, infos)
         else:
             checked, clipped = self._check(actions, self.num_envs)
             outcome = self.model.step(self._state, checked, self._rngs)
             self._state = outcome.state
             self._elapsed += 1
             put(infos, _info(outcome, clipped), self.num_envs)
-            reward, terminated = _copied(outcome)
-        truncated = (
-            np.zeros(self.num_envs, bool)
-            if self.max_episode_steps is None
-            else self._elapsed >= self.max_episode_steps
-        )
+            reward, terminated, truncated = _copied(outcome)
+        if self.max_episode_steps is not None:
+            truncated |= self._elapsed >= self.max_episode_steps
         obs = self.model.observe(self._state)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._ended = terminated | truncated
@@ -136,14 +133,15 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
 
     def _step_or_restart(
         self, actions: Any, infos: dict[str, Any]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Start the ended rows' next episodes and step the others; return reward, terminated."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Start the ended rows' next episodes and step the others; return reward and flags."""
         assert self._state is not None
         live, over = np.flatnonzero(~self._ended), np.flatnonzero(self._ended)
         checked, clipped = self._check(actions, self.num_envs, ~self._ended)
         fresh = self.model.start([self._rngs[k] for k in over], {})
         put(infos, self.model.start_info(fresh), self.num_envs, over)
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        truncated = np.zeros(self.num_envs, bool)
         if not len(live):
             self._write(over, fresh)
         elif self.model.draws_in_step:
@@ -153,18 +151,19 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             self._write(over, fresh)
             own = None if clipped is None else clipped[live]
             put(infos, _info(outcome, own), self.num_envs, live)
-            reward[live], terminated[live] = outcome.reward, outcome.terminated
+            reward[live], terminated[live], truncated[live] = _copied(outcome)
         else:
             self._write(over, fresh)  # so that only states of running episodes are stepped
             outcome = self.model.step(self._state, checked, self._rngs)
             self._state = outcome.state
             info = {name: values[live] for name, values in _info(outcome, clipped).items()}
             put(infos, info, self.num_envs, live)
-            reward[live], terminated[live] = outcome.reward[live], outcome.terminated[live]
+            for part, whole in zip((reward, terminated, truncated), _copied(outcome), strict=True):
+                part[live] = whole[live]
             self._write(over, fresh)
         self._elapsed[live] += 1
         self._elapsed[over] = 0
-        return reward, terminated
+        return reward, terminated, truncated
 
     def _restart_at_once(self, ended: np.ndarray, obs: Any, infos: dict[str, Any]) -> None:
         """Start the next episodes of the rows that ended (``SameStep``).
@@ -176,7 +175,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         over = np.flatnonzero(ended)
         finals = np.full(self.num_envs, None, object)
         for k in over:
-            finals[k] = obs[k].copy()
+            finals[k] = copy.copy(obs[k])
         final_info = move(infos, ended)
         fresh = self.model.start([self._rngs[k] for k in over], {})
         put(infos, self.model.start_info(fresh), self.num_envs, over)
@@ -253,5 +252,9 @@ def _info(outcome: Outcome, clipped: np.ndarray | None) -> dict[str, np.ndarray]
     return outcome.info if clipped is None else outcome.info | {"action_clipped": clipped}
 
 
-def _copied(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(outcome.reward, np.float64), np.array(outcome.terminated, bool)
+def _copied(outcome: Outcome) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return reward, terminated and truncated as arrays of their own."""
+    terminated = np.array(outcome.terminated, bool)
+    broken = outcome.truncated
+    truncated = np.zeros_like(terminated) if broken is None else np.array(broken, bool)
+    return np.array(outcome.reward, np.float64), terminated, truncated
