@@ -21,6 +21,7 @@ from rlcore.errors import (
     RlcoreError,
     RunFolderError,
 )
+from rlcore.redact import Redactor, redact_output
 
 FAILED, USAGE, MISSING, CHECKPOINT, INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``rlcore``; those of this process by default.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    redact_output(Redactor.from_environment())
     try:
         check_agents_package()
         return _invoke(words)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlcore.tracking.redact import REDACTED
+from rlcore.redact import REDACTED
 
 MAX_DIFF_BYTES = 1 << 20
 MAX_FILES = 500

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from experiments.runs import Record, Run, flatten, last_values, resolve_run
 from experiments.svg_chart import Series, line_chart
-from rlcore.tracking.redact import Redactor
+from rlcore.redact import Redactor
 from rlcore.tracking.view import count_text, duration_text
 
 REPORT_FILE = "report.html"

@@ -21,7 +21,7 @@ from experiments.environment_record import environment_record
 from experiments.git_record import git_record
 from experiments.runs import CONFIG_FILE, LATEST, STATUS_FILE, is_run
 from rlcore.errors import RunFolderError
-from rlcore.tracking.redact import Redactor
+from rlcore.redact import Redactor
 
 State = Literal["starting", "running", "finished", "failed", "interrupted", "preempted"]
 

@@ -106,7 +106,9 @@ def ours_learner_alone(config: str, overrides: list[str], seconds: float) -> Res
     from experiments.planning import streams_of
     from experiments.validate import load_config
     from rlcore.data.seeding import derive_seed
+    from rlcore.runtime.memory import keep_freed_memory
 
+    keep_freed_memory()  # as in the learner process of a run
     resolved = load_config(config, overrides)
     torch.set_num_threads(resolved.config.learner.threads)
     torch.manual_seed(derive_seed(0, "init"))

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from rlcore.errors import ConfigError
 from rlcore.nn.config import NetworkConfig
 from rlcore.nn.init import initialize
-from rlcore.ops.activations import tanh
+from rlcore.ops.activations import dense_tanh
 
 _UINT8_SCALE = 1.0 / 255.0
 
@@ -47,8 +47,8 @@ class MLP(nn.Module):
         if obs.dtype == torch.uint8:
             x = x * _UINT8_SCALE
         for layer in self.layers:
-            x = layer(x)
-            x = tanh(x) if self.tanh else torch.relu_(x)
+            assert isinstance(layer, nn.Linear)
+            x = dense_tanh(x, layer.weight, layer.bias) if self.tanh else torch.relu_(layer(x))
         return x
 
 

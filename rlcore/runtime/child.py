@@ -20,6 +20,8 @@ import traceback
 from typing import Any
 
 from rlcore.errors import RlcoreError
+from rlcore.redact import Redactor, redact_output
+from rlcore.runtime.memory import keep_freed_memory
 
 _PR_SET_PDEATHSIG = 1
 PARENT_CHECK_S = 0.2
@@ -78,7 +80,9 @@ def main(argv: list[str]) -> int:
         return 1  # the parent died before it had said what to do
     boot = json.loads(text)
     die_with_parent(boot["parent"], boot["long_lived"])
+    redact_output(Redactor.from_environment())  # the log file of this process is kept
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     faulthandler.enable()
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, all_threads=True)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from rlcore.redact import Redactor
 from rlcore.tracking.background import BackgroundSink
 from rlcore.tracking.console import check_mode, make_console
 from rlcore.tracking.files import JsonlSink
 from rlcore.tracking.health import HealthMonitor
-from rlcore.tracking.redact import Redactor
 from rlcore.tracking.tensorboard_sink import TensorBoardSink
 from rlcore.tracking.tracker import Sink, Tracker
 from rlcore.tracking.view import RunView

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from rlcore.redact import Redactor
 from rlcore.tracking.health import HealthMonitor
 from rlcore.tracking.metrics import AXES
-from rlcore.tracking.redact import Redactor
 
 Record = dict[str, float]
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from rlcore.errors import ConfigError
-from rlcore.tracking.redact import Redactor, netrc_passwords
+from rlcore.redact import Redactor, netrc_passwords
 from rlcore.tracking.tracker import Record
 
 Mode = Literal["auto", "offline", "online", "off"]

@@ -19,18 +19,27 @@ ADAPTERS = frozenset({"gymnasium", "ray", "wandb", "safetensors", "yaml", "rich"
 
 # Modules that exist for one optional package and are themselves imported inside a function.
 ADAPTER_FILES = frozenset({"envs/atari.py"})
+# Kernels of the environments: the name of the module says which package it exists for.
+KERNEL_FILES = {
+    "numba": frozenset({"numba", "llvmlite"}),
+    "triton": frozenset({"triton", "torch"}),
+    "torch": frozenset({"torch"}),
+}
 
 # layer -> project packages it may import (its own package is always allowed)
 LAYERS: dict[str, frozenset[str]] = {
     "rlcore.errors": frozenset(),
+    "rlcore.redact": frozenset(),
     "rlcore.ops": frozenset({"rlcore.errors"}),
     "rlcore.nn": frozenset({"rlcore.errors", "rlcore.ops"}),
     "rlcore.data": frozenset({"rlcore.errors", "rlcore.ops"}),
     "rlcore.learners": frozenset({"rlcore.errors", "rlcore.nn", "rlcore.ops", "rlcore.data"}),
     "rlcore.inference": frozenset({"rlcore.errors", "rlcore.nn", "rlcore.ops", "rlcore.data"}),
-    "rlcore.runtime": frozenset({"rlcore.errors", "rlcore.data", "rlcore.learners"}),
+    "rlcore.runtime": frozenset(
+        {"rlcore.errors", "rlcore.redact", "rlcore.data", "rlcore.learners"}
+    ),
     "rlcore.games": frozenset({"rlcore.errors", "rlcore.runtime"}),
-    "rlcore.tracking": frozenset({"rlcore.errors"}),
+    "rlcore.tracking": frozenset({"rlcore.errors", "rlcore.redact"}),
     "agents": frozenset({"rlcore"}),
     "envs": frozenset({"rlcore.errors", "rlcore.ops"}),
     "experiments": frozenset({"rlcore", "agents", "envs"}),
@@ -172,8 +181,43 @@ def outside_imports(root: Path, package: str) -> list[str]:
                 continue
             if not at_top and name in LAZY | ADAPTERS:
                 continue
+            if package == "envs" and name in kernel_packages(path.stem):
+                continue
             found.append(f"{path.relative_to(root)}:{line}: imports {name}")
     return found
+
+
+def kernel_packages(stem: str) -> frozenset[str]:
+    """Return the packages that a module of this name may import at its top."""
+    return frozenset().union(*(KERNEL_FILES[word] for word in KERNEL_FILES if word in stem))
+
+
+def early_kernels(root: Path) -> list[str]:
+    """Return the places in ``envs`` where a kernel module is imported at the top of another."""
+    found = []
+    for path in sorted((root / "envs").rglob("*.py")):
+        for target, line, at_top in imports_of(path):
+            needed = [kernel_packages(part) for part in target.split(".")[:-1]]
+            packages = frozenset().union(*needed)
+            local = target.startswith("envs.") and at_top
+            if local and not packages <= kernel_packages(path.stem):
+                found.append(f"{path.relative_to(root)}:{line}: imports {target}")
+    return found
+
+
+def test_kernel_modules_are_imported_where_they_are_used(repo_root: Path) -> None:
+    assert early_kernels(repo_root) == []
+
+
+def test_an_early_import_of_a_kernel_module_is_found(tmp_path: Path) -> None:
+    (tmp_path / "envs/x").mkdir(parents=True)
+    (tmp_path / "envs/x/numba_step.py").write_text("import numba\n")
+    (tmp_path / "envs/x/early.py").write_text("from envs.x.numba_step import step\n")
+    (tmp_path / "envs/x/late.py").write_text("def f():\n    from envs.x.numba_step import step\n")
+    assert outside_imports(tmp_path, "envs") == []
+    assert early_kernels(tmp_path) == ["envs/x/early.py:1: imports envs.x.numba_step.step"]
+    (tmp_path / "envs/x/other.py").write_text("import numba\n")
+    assert outside_imports(tmp_path, "envs") == ["envs/x/other.py:1: imports numba"]
 
 
 @pytest.mark.parametrize("package", sorted(OUTSIDE))

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from rlcore.errors import ConfigError
+from rlcore.redact import Redactor
 from rlcore.tracking.files import JsonlSink
 from rlcore.tracking.health import HealthMonitor
 from rlcore.tracking.jsonl import JsonlWriter, read_jsonl
 from rlcore.tracking.open_tracker import open_tracker
-from rlcore.tracking.redact import Redactor
 from rlcore.tracking.tracker import SinkDisabledError, Tracker
 from rlcore.tracking.wandb_sink import WandbSettings
 

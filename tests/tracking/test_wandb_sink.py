@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlcore.errors import ConfigError
-from rlcore.tracking.redact import REDACTED, Redactor
+from rlcore.redact import REDACTED, Redactor
 from rlcore.tracking.wandb_sink import (
     WandbSettings,
     WandbSink,

@@ -10,10 +10,11 @@ import logging
 import netrc
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
@@ -145,3 +146,45 @@ def redact_logging(redactor: Redactor, logger: logging.Logger | None = None) -> 
         for old in [f for f in handler.filters if isinstance(f, RedactingFilter)]:
             handler.removeFilter(old)
         handler.addFilter(RedactingFilter(redactor))
+
+
+class RedactingStream:
+    """A text stream that replaces secrets, line by line, before they reach the stream below it.
+
+    Args:
+        stream: Where the text goes.
+        redactor: What it passes through.
+    """
+
+    def __init__(self, stream: TextIO, redactor: Redactor) -> None:
+        self._stream = stream
+        self._redactor = redactor
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that ``text`` completes; keep the rest until its end comes."""
+        *lines, self._line = (self._line + text).split("\n")
+        if lines:
+            self._stream.write(self._redactor.text("\n".join([*lines, ""])))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is kept, although its line has not ended."""
+        self._stream.write(self._redactor.text(self._line))
+        self._line = ""
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Hand everything else to the stream below."""
+        return getattr(self._stream, name)
+
+
+def redact_output(redactor: Redactor) -> None:
+    """Let everything that Python prints or logs in this process pass through ``redactor``.
+
+    What native code writes to the file descriptors does not.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, RedactingStream):
+            setattr(sys, name, RedactingStream(stream, redactor))

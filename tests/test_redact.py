@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from rlcore.tracking.redact import (
+from rlcore.redact import (
     REDACTED,
     RedactingFilter,
+    RedactingStream,
     Redactor,
     is_secret_name,
     netrc_passwords,
     redact_logging,
+    redact_output,
 )
 
 SECRET = "s3cr3t/with+odd=chars"
@@ -120,3 +123,26 @@ def test_log_messages_arguments_and_tracebacks_are_redacted() -> None:
     assert "s3cr3t" not in text
     (handler,) = logger.handlers
     assert sum(isinstance(f, RedactingFilter) for f in handler.filters) == 1
+
+
+def test_a_stream_hides_secrets_in_whole_lines_and_in_flushed_parts() -> None:
+    below = io.StringIO()
+    stream = RedactingStream(below, Redactor(["hunter22"]))
+    assert stream.write("it is hun") == 9
+    assert below.getvalue() == ""
+    stream.write("ter22\nnext")
+    assert below.getvalue() == "it is [redacted]\n"
+    stream.write(" hunter22")
+    stream.flush()
+    assert below.getvalue() == "it is [redacted]\nnext [redacted]"
+    assert stream.isatty() is False
+
+
+def test_output_of_a_process_is_redacted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", below)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    redact_output(Redactor(["hunter22"]))
+    redact_output(Redactor(["other-secret"]))
+    print("hunter22 other-secret")
+    assert below.getvalue() == "[redacted] other-secret\n"
