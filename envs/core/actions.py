@@ -63,7 +63,9 @@ class ActionCheck:
         """
         if isinstance(self._space, spaces.Text):
             if isinstance(actions, (str, bytes)) or not hasattr(actions, "__iter__"):
-                raise InvalidActionError(f"{self._id}: actions are {actions!r:.60}, wanted {n} texts")
+                raise InvalidActionError(
+                    f"{self._id}: actions are {actions!r:.60}, wanted {n} texts"
+                )
             given = list(actions)
             if len(given) != n:
                 raise InvalidActionError(f"{self._id}: {len(given)} texts, wanted {n}")

@@ -8,6 +8,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
 
 def check_number(
     env: str, name: str, value: Any, low: float = -math.inf, high: float = math.inf
@@ -18,7 +20,7 @@ def check_number(
         ValueError: It is not a finite number or lies outside.
     """
     wanted = _wanted("a number", low, high)
-    if isinstance(value, bool) or not _is_real(value) or not math.isfinite(value):
+    if not _is_real(value):
         raise ValueError(f"{env}: {name} must be {wanted}, got {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{env}: {name} must be {wanted}, got {value}")
@@ -32,7 +34,7 @@ def check_integer(env: str, name: str, value: Any, low: int, high: float = math.
         ValueError: It is not a whole number or lies outside.
     """
     wanted = _wanted("an integer", low, high)
-    if isinstance(value, bool) or not _is_real(value) or int(value) != value:
+    if not _is_real(value) or int(value) != value:
         raise ValueError(f"{env}: {name} must be {wanted}, got {value!r}")
     if not low <= value <= high:
         raise ValueError(f"{env}: {name} must be {wanted}, got {value}")
@@ -45,7 +47,7 @@ def check_choice(env: str, name: str, value: Any, choices: Collection[str]) -> s
     Raises:
         ValueError: It is none of them.
     """
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{env}: {name} must be one of {', '.join(choices)}, got {value!r}")
     return str(value)
 
@@ -69,10 +71,12 @@ def check_names(env: str, target: Any, given: Mapping[str, Any]) -> None:
 
 
 def _is_real(value: Any) -> bool:
-    try:
-        return math.isfinite(value)
-    except (TypeError, OverflowError):
-        return False
+    """Return whether ``value`` is a finite number and no flag, text or array."""
+    return (
+        isinstance(value, (int, float, np.integer, np.floating))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def _wanted(kind: str, low: float, high: float) -> str:

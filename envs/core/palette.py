@@ -73,7 +73,8 @@ def shade(field: Any, low: float, high: float, scale: str = "diverging") -> np.n
     """Return a field of numbers as colours.
 
     Args:
-        field: Array ``[...]``; values outside ``[low, high]`` take the colour of the nearer end.
+        field: Array ``[...]``; values outside ``[low, high]`` take the colour of the nearer end,
+            NaN is grey.
         low: Value of the scale's first stop.
         high: Value of its last stop.
         scale: A name of :data:`SCALES`.
@@ -93,4 +94,6 @@ def shade(field: Any, low: float, high: float, scale: str = "diverging") -> np.n
     place = np.clip(np.nan_to_num(place), 0.0, 1.0) * (len(stops) - 1)
     at = np.linspace(0, len(stops) - 1, len(stops))
     channels = [np.interp(place, at, stops[:, k]) for k in range(3)]
-    return np.rint(np.stack(channels, -1)).astype(np.uint8)
+    shaded = np.rint(np.stack(channels, -1)).astype(np.uint8)
+    shaded[np.isnan(np.asarray(field, float))] = PALETTE["grey"]
+    return shaded
