@@ -22,7 +22,7 @@ DEFAULT_SCHEDULE: Schedule = ((3, "terminated"), (5, "truncated"), (1, "terminat
 """Episode lengths, each with the way the episode ends."""
 
 _ENDS = {"terminated": (True, False), "truncated": (False, True), "both": (True, True)}
-_OBS_SPACE = spaces.Box(0.0, np.inf, (3,), np.float32)
+_OBS_SPACE = spaces.Box(0.0, 2.0**31, (3,), np.float32)
 _ACTION_SPACE = spaces.Discrete(2)
 
 
