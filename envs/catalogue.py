@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import typing
 
 from envs.core.entry import Cost, Entry
 
@@ -22,8 +23,11 @@ def entries(family: str | None = None, cost: Cost | None = None) -> tuple[Entry,
     """Return the entries of one family or all, of one cost or any.
 
     Raises:
-        ValueError: There is no such family.
+        ValueError: There is no such family or cost.
     """
+    costs = typing.get_args(Cost)
+    if cost is not None and cost not in costs:
+        raise ValueError(f"no cost {cost!r}; there are: {', '.join(costs)}")
     if family is not None and family not in FAMILIES:
         raise ValueError(f"no family {family!r}; there are: {', '.join(FAMILIES)}")
     names = FAMILIES if family is None else (family,)

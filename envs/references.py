@@ -23,14 +23,16 @@ def make_policy(name: str, env: Any, seed: int) -> Policy:
     Args:
         name: ``random`` or ``module:function``, as in :class:`envs.core.entry.Reference`.
         env: The environment, with or without wrappers.
-        seed: Of the random policy.
+        seed: Of the random policy, whose draws are apart from those of an environment that was
+            reset with the same number.
 
     Raises:
         ValueError: The name has another form, or there is no such function.
     """
     if name == RANDOM:
         space = env.unwrapped.action_space
-        space.seed(seed)
+        # An environment reset with the same number must not be told its own draws.
+        space.seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
         return lambda obs, info: space.sample()
     module, _, function = name.partition(":")
     try:
