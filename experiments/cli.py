@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from experiments import cli_info, cli_runs, cli_train
+from experiments import cli_env, cli_info, cli_runs, cli_train
 from experiments.cli_guard import check_agents_package
 from rlcore.errors import (
     CheckpointError,
@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (cli_train, cli_runs, cli_info):
+for _module in (cli_train, cli_runs, cli_info, cli_env):
     _module.add_commands(app)
 
 

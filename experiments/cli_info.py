@@ -1,15 +1,14 @@
-"""Commands that tell: ``list``, ``explain``, ``schema``, ``env``, ``doctor``, ``bench``."""
+"""Commands that tell: ``list``, ``explain``, ``schema``, ``doctor``, ``bench``."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.cli_text import jsonable, table
+from experiments.cli_text import jsonable
 from rlcore.errors import ConfigError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -27,11 +26,6 @@ def add_commands(app: typer.Typer) -> None:
     app.command("list")(list_kind)
     for command in (explain, schema, doctor, bench):
         app.command()(command)
-    env = typer.Typer(help="List and check environments.", no_args_is_help=True,
-                      rich_markup_mode=None, pretty_exceptions_enable=False)  # fmt: skip
-    env.command("list")(env_list)
-    env.command("check")(env_check)
-    app.add_typer(env, name="env")
 
 
 def list_kind(
@@ -61,9 +55,9 @@ def names_of(kind: str) -> dict[str, str]:
         of_kind = COMPONENTS[kind]
         return {name: summary(find(of_kind, name)) for name in components(of_kind)}
     if kind == "envs":
-        from experiments.env_check import list_envs
+        from experiments.env_check import env_rows
 
-        return dict.fromkeys(list_envs(), "")
+        return {row["id"]: row["summary"] for row in env_rows()}
     if kind == "presets":
         from envs.presets import PRESETS
 
@@ -105,39 +99,6 @@ def schema(
     else:
         out.write_text(schema_text(), encoding="utf-8")
         typer.echo(str(out))
-
-
-def env_list(
-    prefix: Annotated[str, typer.Argument(help="Only ids that begin with this.")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """List the environments that can be named in env.id."""
-    from experiments.env_check import list_envs
-
-    found = list_envs(prefix)
-    typer.echo(json.dumps(found) if as_json else "\n".join(found))
-
-
-def env_check(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Gymnasium id.")],
-    module: Annotated[str | None, typer.Option(help="Imported first; registers it.")] = None,
-    preset: Annotated[str | None, typer.Option(help="For example atari.")] = None,
-    num_envs: Annotated[int, typer.Option(help="Environments of a stream.", min=1)] = 2,
-    steps: Annotated[int, typer.Option(help="Steps of each trial.", min=1)] = 300,
-    seed: Annotated[int, typer.Option(help="Of actions and environments.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Look for faults of an environment: contract, seeding, autoreset, state, speed."""
-    from experiments.env_check import check_env
-
-    found = check_env(id, num_envs=num_envs, steps=steps, seed=seed, module=module, preset=preset)
-    if as_json:
-        typer.echo(json.dumps(jsonable([asdict(one) for one in found])))
-    else:
-        rows = [[one.level, one.check, one.message] for one in found]
-        typer.echo(table(("level", "check", "message"), rows))
-    if any(one.level == "error" for one in found):
-        raise typer.Exit(1)
 
 
 def doctor(

@@ -6,32 +6,18 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rlcore.errors import EnvContractError, RlcoreError
+from experiments.env_check_texts import check_texts, plays_texts
+from experiments.findings import Finding
+from rlcore.errors import ConfigError, EnvContractError, RlcoreError
 from rlcore.runtime.env_state import EnvStateUnavailable
 from rlcore.runtime.env_stream import EnvStream, StepRow, open_stream
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check.
-
-    Attributes:
-        check: Short name of the check.
-        level: ``ok``, ``warning`` (training works, something is lost) or ``error``.
-        message: What was found, and what to do about it.
-    """
-
-    check: str
-    level: str
-    message: str
 
 
 def list_envs(prefix: str = "") -> list[str]:
@@ -47,6 +33,32 @@ def list_envs(prefix: str = "") -> list[str]:
     except MissingDependencyError:
         pass  # listed only where it can be made
     return sorted(env_id for env_id in gymnasium.registry if env_id.startswith(prefix))
+
+
+def env_rows(prefix: str = "", cost: str = "") -> list[dict[str, Any]]:
+    """Return ``id``, ``family``, ``cost`` and ``summary`` of each environment that can be named.
+
+    Args:
+        prefix: Only ids that start with it.
+        cost: Only this package's of one cost class.
+
+    Raises:
+        ConfigError: There is no such cost class.
+    """
+    from envs.catalogue import entries
+
+    try:
+        ours = {entry.id: entry for entry in entries(cost=cost or None)}  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    rows = []
+    for id in list_envs(prefix):
+        if entry := ours.get(id):
+            family = id.partition("/")[0]
+            rows.append({"id": id, "family": family, "cost": entry.cost, "summary": entry.summary})
+        elif not cost:
+            rows.append({"id": id, "family": None, "cost": None, "summary": ""})
+    return rows
 
 
 def check_env(
@@ -81,6 +93,8 @@ def check_env(
     findings = list(_gymnasium_checker(id, options)) if wanted != "native" else []
     forms = ("auto", "sync") if wanted == "auto" else (wanted,)
     seen = set()
+    if wanted != "native" and plays_texts(id, options):
+        return findings + check_texts(id, options, steps, seed)
     for form in forms:
 
         def opened(form: str = form) -> EnvStream:
