@@ -2,8 +2,9 @@
 
     u_t + (u^2)_x / 2 = nu u_xx + a_1 F_1(x) + a_2 F_2(x),   unit period, nu = 0.01
 
-F_i = exp(-225 (x - x_i)^2) with x_i = 1/4 and 3/4, a_i in [-0.025, 0.075], control interval 0.5;
-the target is u_ref(t) = 0.5 + 0.05 sin(pi t / 15), the same everywhere. The problem is that of
+F_i = exp(-225 (x - x_i)^2) with x_i = 1/4 and 3/4, a_i in [-0.025, 0.075], control interval 0.5.
+An action in [-1, 1] is spread over that range: a_i = 0.025 + 0.05 action_i. The target is
+u_ref(t) = 0.5 + 0.05 sin(pi t / 15), the same everywhere. The problem is that of
 Jianxun-Wang/PIMBRL, whose grid of period 2 with differences of 1/150 is one of period 1.
 """
 
@@ -53,46 +54,46 @@ class Burgers(Model):
         # By the maximum principle u stays within [-0.025, 0.4 + 0.075] plus force times time:
         # below 3 in an episode of 30 time units.
         self.observation_space = spaces.Box(-4.0, 4.0, (POINTS,), np.float32)
-        self.action_space = spaces.Box(LOW, HIGH, (2,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
 
     def start(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
         """Draw a mixture of a bump and a wave, on a level of 0.2."""
         share = np.array([rng.random() for rng in rngs])[:, None]
         u = share * self._starts[0] + (1 - share) * self._starts[1] + 0.2
-        return {"u": u, "time": np.zeros(len(rngs)), "action": np.zeros((len(rngs), 2))}
+        return {"u": u, "time": np.zeros(len(rngs)), "push": np.zeros((len(rngs), 2))}
 
     def observe(self, state: State) -> np.ndarray:
         """Return u - u_ref, float32 ``[n, 150]``."""
         return (state["u"] - target(state["time"])[:, None]).astype(np.float32)
 
-    def force(self, actions: np.ndarray) -> np.ndarray:
-        """Return a_1 F_1 + a_2 F_2, ``[n, 150]``."""
-        return actions[:, :1] * self._shapes[0] + actions[:, 1:] * self._shapes[1]
+    def force(self, push: np.ndarray) -> np.ndarray:
+        """Return a_1 F_1 + a_2 F_2, ``[n, 150]``, for amplitudes a ``[n, 2]``."""
+        return push[:, :1] * self._shapes[0] + push[:, 1:] * self._shapes[1]
 
     def step(
         self, state: State, actions: np.ndarray, rngs: Sequence[np.random.Generator]
     ) -> Outcome:
         """Advance by 0.5; the reward is -10 mean (u - u_ref)^2 at the end of it."""
-        a = actions.astype(np.float64)
+        a = (LOW + HIGH) / 2 + (HIGH - LOW) / 2 * actions.astype(np.float64)
         move = self._spectral_moved if self._spectral else difference_moved
         u = move(state["u"], self.force(a))
         time = state["time"] + INTERVAL
         error = u - target(time)[:, None]
         reward = -10.0 * (error * error).mean(-1)
-        state = {"u": u, "time": time, "action": a}
+        state = {"u": u, "time": time, "push": a}
         return Outcome(state, reward, np.zeros(len(u), bool))
 
     def _spectral_moved(self, u: np.ndarray, force: np.ndarray) -> np.ndarray:
         v, f = self._grid.coefficients(u), self._grid.coefficients(force)
         for _ in range(SPECTRAL_SUBSTEPS):
-            v, _ = self._scheme.step(v, lambda w: self._grid.advection(w) + f)
+            v, _ = self._scheme.step(v, self._grid.advection, (f, f, f))
         return self._grid.field(v)
 
     def render(self, state: State) -> np.ndarray:
         """Draw the wave, its target, and the force below it."""
         from envs.dynamics.pictures import front_picture
 
-        force = self.force(state["action"][:1])[0]
+        force = self.force(state["push"][:1])[0]
         level = float(target(state["time"])[0])
         return front_picture(state["u"][0], force * 4, 1.0, "u(x), Burgers", level, (-0.2, 0.8))
 

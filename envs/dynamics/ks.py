@@ -108,7 +108,7 @@ class KuramotoSivashinsky(Model):
             check_number(self.id, "divergence_penalty", divergence_penalty)
         self._penalty = divergence_penalty
         self.actuator_shapes = actuators(wrapped=reward == "physical")
-        self._burn_in = SpectralKs("physical", 2)
+        self._burn_in = SpectralKs("physical", substeps=1)
         self.solver: KsSolver = (
             SpectralKs(reward, substeps)
             if solver == "etdrk4"
@@ -135,10 +135,7 @@ class KuramotoSivashinsky(Model):
         u = np.zeros((len(rngs), POINTS))
         for m in range(4):
             u += drawn[:, 0, m, None] * np.cos(phase[m]) + drawn[:, 1, m, None] * np.sin(phase[m])
-        still = np.zeros_like(u)
-        for _ in range(BURN_IN):
-            u, _ = self._burn_in.advance(u, still)
-        return u
+        return self._burn_in.settled(u, BURN_IN)
 
     def observe(self, state: State) -> np.ndarray:
         """Return the field, float32 ``[n, 64]``."""
@@ -179,8 +176,8 @@ class KuramotoSivashinsky(Model):
         return front_picture(state["u"][0], force, LENGTH, "u(x), Kuramoto-Sivashinsky")
 
 
-def _read_starts(env: str, path: str) -> np.ndarray:
-    if not Path(path).is_file():
+def _read_starts(env: str, path: Any) -> np.ndarray:
+    if not isinstance(path, str) or not Path(path).is_file():
         raise ValueError(f"{env}: start_file {path!r} is not a file")
     starts = np.load(path, allow_pickle=False)
     if starts.ndim != 2 or starts.shape[1] != POINTS or not np.isfinite(starts).all():

@@ -44,7 +44,11 @@ class KsSolver(Protocol):
 
 
 class SpectralKs:
-    """Fourier modes up to 21, ETDRK4.
+    """Fourier modes up to 21, ETDRK4, in the frame that moves with the mean of u.
+
+    In u = U + w(x - U t, t) the front w has mean 0 and the force on it travels: f(x + U t). A fast
+    mean, which a steady force builds up, is then carried exactly; on the fixed grid a mean of 8
+    would cost four digits.
 
     Args:
         measure: ``physical`` or ``reference``.
@@ -56,27 +60,48 @@ class SpectralKs:
         self.linear = self.grid.k**2 - self.grid.k**4
         self._physical = measure == "physical"
         self._substeps = substeps
-        self._scheme = EtdRk4(self.linear, INTERVAL / substeps)
+        self._step = INTERVAL / substeps
+        self._scheme = EtdRk4(self.linear, self._step)
 
     def advance(self, u: np.ndarray, force: np.ndarray) -> tuple[np.ndarray, Terms]:
         """Return the new fields and the terms of the reward."""
-        v, f = self.grid.coefficients(u), self.grid.coefficients(force)
+        w, f = self.grid.coefficients(u), self.grid.coefficients(force)
+        mean = w[:, 0].real / POINTS
+        w[:, 0] = 0.0
+        turn = np.exp(0.5j * self._step * mean[:, None] * self.grid.k)
         total = np.zeros((3, len(u)))
-        for _ in range(self._substeps):
-            moved, stages = self._scheme.step(v, lambda w: self.grid.advection(w) + f)
+        for k in range(self._substeps):
+            forces = (f, f * turn, f * turn * turn)
+            moved, stages = self._scheme.step(w, self.grid.advection, forces)
             if self._physical:
-                terms = tuple(np.stack(self._terms(w, f)) for w in stages)
-                total += stage_mean(np.stack(self._terms(v, f)), terms)
+                times = zip((w, *stages), (*forces[:2], *forces[1:]), strict=True)
+                first, *later = (np.stack(self._terms(*pair)) for pair in times)
+                total += stage_mean(first, later)
             else:
-                total += np.stack(unscaled_terms(self.grid.field(v), force))
-            v = moved
+                total += np.stack(unscaled_terms(self._seen(w, mean, k), force))
+            w, f = moved, forces[2]
         curvature, slope, power = total / self._substeps
-        return self.grid.field(v), (curvature, slope, power)
+        if self._physical:
+            power = power + mean * force.mean(-1)
+        return self._seen(w, mean, self._substeps), (curvature, slope, power)
 
-    def _terms(self, v: np.ndarray, f: np.ndarray) -> Terms:
-        energy = (v.real**2 + v.imag**2) * self.grid.weights
+    def _seen(self, w: np.ndarray, mean: np.ndarray, substeps: int) -> np.ndarray:
+        """Return the field on the fixed grid, after some steps of the moving one."""
+        back = np.exp(-1j * substeps * self._step * mean[:, None] * self.grid.k)
+        return mean[:, None] + self.grid.field(w * back)
+
+    def settled(self, u: np.ndarray, intervals: int) -> np.ndarray:
+        """Return fields of mean 0 after control intervals without force; nothing is measured."""
+        w = self.grid.coefficients(u)
+        still = np.zeros_like(w)
+        for _ in range(intervals * self._substeps):
+            w, _ = self._scheme.step(w, self.grid.advection, (still, still, still))
+        return self.grid.field(w)
+
+    def _terms(self, w: np.ndarray, f: np.ndarray) -> Terms:
+        energy = (w.real**2 + w.imag**2) * self.grid.weights
         slope = (energy * self.grid.k**2).sum(-1)
-        return (energy * self.grid.k**4).sum(-1), slope, self.grid.inner(v, f)
+        return (energy * self.grid.k**4).sum(-1), slope, self.grid.inner(w, f)
 
 
 class DifferenceKs:

@@ -2,9 +2,9 @@
 
     theta'' = (3 g / 2 l) sin theta + (3 / m l^2) torque,   semi-implicit Euler, dt = 0.05
 
-with g = 10, m = l = 1 and the angle counted from the upright. Torque, start, cost and the limit of
-the rate are those of ``Pendulum-v1``; the observation is (angle in [-pi, pi), rate) in place of
-(cosine, sine, rate), so the state jumps where the pendulum hangs.
+with g = 10, m = l = 1, torque = 2 a, and the angle counted from the upright. Torque, start, cost
+and the limit of the rate are those of ``Pendulum-v1``; the observation is (angle in [-pi, pi),
+rate) in place of (cosine, sine, rate), so it jumps where the pendulum hangs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pendulum(Model):
         self.gravity = check_number(self.id, "gravity", gravity, 0.0, 100.0)
         high = np.array([math.pi, RATE], np.float32)
         self.observation_space = spaces.Box(-high, high, dtype=np.float32)
-        self.action_space = spaces.Box(-TORQUE, TORQUE, (1,), np.float32)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def start(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
         """Draw the angle from [-pi, pi] and the rate from [-1, 1]."""
@@ -59,7 +59,7 @@ class Pendulum(Model):
     ) -> Outcome:
         """Advance by 0.05 s; the cost angle^2 + 0.1 rate^2 + 0.001 torque^2 is of the old state."""
         angle, rate = state["angle"], state["rate"]
-        torque = actions[:, 0].astype(np.float64)
+        torque = TORQUE * actions[:, 0].astype(np.float64)
         error = wrapped(angle)
         reward = -(error * error + 0.1 * (rate * rate) + 0.001 * (torque * torque))
         rate = rate + (1.5 * self.gravity * np.sin(angle) + 3.0 * torque) * INTERVAL

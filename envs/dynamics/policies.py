@@ -13,8 +13,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.dynamics import burgers, cartpole_swingup, ks, ks_solvers, lorenz, vanderpol
-from envs.dynamics.lqr import continuous_gain, discrete_gain
+from envs.dynamics import burgers, cartpole_swingup, ks, lorenz, pendulum, vanderpol
+from envs.dynamics.lqr import continuous_gain
 
 Policy = Callable[[np.ndarray, dict[str, Any]], np.ndarray]
 Env = gymnasium.Env[Any, Any]
@@ -68,7 +68,7 @@ def make_pendulum_swingup(env: Env) -> Policy:
             torque = -float(gain[0] @ (angle, rate))
         else:
             torque = -20.0 * energy * (rate if abs(rate) > 1e-3 else 1.0)
-        return np.array([np.clip(torque, -2.0, 2.0)], np.float32)
+        return _clipped(np.array([torque / pendulum.TORQUE]))
 
     return policy
 
@@ -116,47 +116,32 @@ def cartpole_gain() -> np.ndarray:
     return continuous_gain(jacobian[:, :4], jacobian[:, 4:], q, np.array([[0.1]]))
 
 
-def make_ks_opposition(env: Env, strength: float = 2.0) -> Policy:
-    """Return a_i = -strength int u G_i dx, clipped: every actuator takes energy away."""
+def make_ks_opposition(env: Env, strength: float = 8.0) -> Policy:
+    """Return a_i = -strength int u G_i dx, clipped: every actuator takes energy away.
+
+    A linear regulator about u = 0 does not exist: no actuator reaches sin(4 pi x / L), which grows
+    at the rate 3/16.
+    """
     wide = env.unwrapped.model.actuator_shapes  # type: ignore[attr-defined]
 
     def policy(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        return _clipped(-strength * ks_solvers.DX * (wide @ obs), ks.LIMIT)
+        return _clipped(-strength * ks.DX * (wide @ obs), ks.LIMIT)
 
     return policy
 
 
-def make_ks_lqr(env: Env) -> Policy:
-    """Return the clipped regulator of the front linearised about u = 0, held over an interval."""
-    gain = ks_gain()
-    return lambda obs, info: _clipped(-gain @ obs, ks.LIMIT)
-
-
-@functools.cache
-def ks_gain() -> np.ndarray:
-    """Return K ``[4, 64]`` of a = -K u: cost <u_xx^2> + <u_x^2> + 0.1 |a|^2 of each interval."""
-    grid = ks_solvers.SpectralKs("physical", 2).grid
-    rate = grid.k**2 - grid.k**4
-    step = np.exp(rate * ks_solvers.INTERVAL)
-    held = np.where(rate == 0, ks_solvers.INTERVAL, (step - 1) / np.where(rate == 0, 1, rate))
-
-    def operator(multiplier: np.ndarray) -> np.ndarray:
-        return np.fft.irfft(
-            np.fft.rfft(np.eye(ks_solvers.POINTS), axis=0).T * multiplier, ks_solvers.POINTS
-        )
-
-    b = np.fft.irfft(np.fft.rfft(ks.actuators(wrapped=True)) * held, ks_solvers.POINTS).T
-    # The mean of u is seen by no term of the cost; a small weight on it keeps it at 0.
-    q = operator((grid.k**4 + grid.k**2 + 0.01) / ks_solvers.POINTS)
-    return discrete_gain(operator(step), b, q, 0.1 * np.eye(ks.ACTUATORS))
+def make_burgers_still(env: Env) -> Policy:
+    """Return the policy that does not push (the middle of the action range pushes up)."""
+    return lambda obs, info: np.full(2, -0.5, np.float32)
 
 
 def make_burgers_proportional(env: Env, strength: float = 2.0) -> Policy:
-    """Return both actuators at -strength times the mean error, clipped to their range."""
+    """Return both amplitudes at -strength times the mean error, as far as they go."""
+    middle, half = (burgers.HIGH + burgers.LOW) / 2, (burgers.HIGH - burgers.LOW) / 2
 
     def policy(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        push = np.clip(-strength * float(obs.mean()), burgers.LOW, burgers.HIGH)
-        return np.full(2, push, np.float32)
+        push = -strength * float(obs.mean())
+        return _clipped(np.full(2, (push - middle) / half))
 
     return policy
 
