@@ -11,9 +11,28 @@ import numpy as np
 from envs.core.model import State
 
 
-def copied(state: State) -> State:
-    """Return a copy that shares nothing with ``state``."""
-    return {name: copy.deepcopy(array) for name, array in state.items()}
+def copied(state: State) -> dict[str, Any]:
+    """Return a copy that shares nothing with ``state``.
+
+    An array of objects (texts of any length, say) becomes a list of them with its shape, which can
+    be written as JSON where they can.
+    """
+    return {name: _saved(array) for name, array in state.items()}
+
+
+def _saved(array: np.ndarray) -> Any:
+    if array.dtype != object:
+        return array.copy()
+    return {"shape": [*array.shape], "objects": copy.deepcopy(array.ravel().tolist())}
+
+
+def _loaded(saved: Any) -> np.ndarray:
+    if not isinstance(saved, Mapping):
+        return np.array(saved)
+    array = np.empty(len(saved["objects"]), object)
+    for k, one in enumerate(saved["objects"]):  # a list in a cell stays a list
+        array[k] = copy.deepcopy(one)
+    return array.reshape(saved["shape"])
 
 
 def restored(id: str, saved: Mapping[str, Any], n: int, present: State | None) -> State:
@@ -21,14 +40,14 @@ def restored(id: str, saved: Mapping[str, Any], n: int, present: State | None) -
 
     Args:
         id: Gymnasium id, for messages.
-        saved: Arrays by name, as ``copied`` returned them.
+        saved: As ``copied`` returned it.
         n: How many environments it must hold.
         present: The state that it replaces, if there is one: names, shapes and dtypes must agree.
 
     Raises:
         ValueError: It belongs to another environment.
     """
-    state = {name: copy.deepcopy(np.asarray(array)) for name, array in saved.items()}
+    state = {name: _loaded(array) for name, array in saved.items()}
     for name, array in state.items():
         if array.shape[:1] != (n,):
             raise ValueError(f"{id}: the saved {name} has shape {array.shape}, wanted {n} rows")

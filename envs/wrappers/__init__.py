@@ -1,13 +1,20 @@
-"""The wrappers that an experiment file may name, each from Gymnasium."""
+"""The wrappers that an experiment file may name: Gymnasium's, and three of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium.wrappers
+
+from envs.wrappers.action_repeat import ActionRepeat
+from envs.wrappers.cost import Cost, cost
+from envs.wrappers.lag import Lag, lag
 from rlcore.errors import ConfigError
 
-_BY_TYPE = {
+__all__ = ["WRAPPER_TYPES", "ActionRepeat", "Cost", "Lag", "build_wrapper", "cost", "lag"]
+
+_GYMNASIUM = {
     "clip_reward": "ClipReward",
     "delay_observation": "DelayObservation",
     "flatten_observation": "FlattenObservation",
@@ -22,8 +29,9 @@ _BY_TYPE = {
     "time_aware": "TimeAwareObservation",
     "time_limit": "TimeLimit",
 }
+_OURS: dict[str, Callable[..., Any]] = {"action_repeat": ActionRepeat, "cost": Cost, "lag": Lag}
 
-WRAPPER_TYPES = tuple(_BY_TYPE)
+WRAPPER_TYPES = tuple(sorted([*_GYMNASIUM, *_OURS]))
 """What ``type:`` of an entry under ``env.wrappers`` may be; the other keys are its arguments."""
 
 
@@ -33,18 +41,18 @@ def build_wrapper(entry: Mapping[str, Any]) -> Callable[[Any], Any]:
     Raises:
         ConfigError: ``type`` is missing or unknown. Wrong arguments are reported when it is used.
     """
-    import gymnasium.wrappers
-
     kwargs = dict(entry)
     kind = kwargs.pop("type", None)
-    if kind not in _BY_TYPE:
-        raise ConfigError(f"env.wrappers: unknown type {kind!r}; one of {', '.join(_BY_TYPE)}")
-    wrapper = getattr(gymnasium.wrappers, _BY_TYPE[kind])
+    if kind not in WRAPPER_TYPES:
+        raise ConfigError(f"env.wrappers: unknown type {kind!r}; one of {', '.join(WRAPPER_TYPES)}")
+    wrapper = _OURS.get(kind) or getattr(gymnasium.wrappers, _GYMNASIUM[kind])
 
     def wrap(env: Any) -> Any:
         try:
             return wrapper(env, **kwargs)
         except TypeError as error:
             raise ConfigError(f"env.wrappers: {kind} does not take {kwargs}: {error}") from error
+        except ValueError as error:
+            raise ConfigError(f"env.wrappers: {error}") from error
 
     return wrap
