@@ -151,8 +151,9 @@ def _bend(theta, rest, i):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def _set_rest(b, w, a0, a1, fraction):  # type: ignore[no-untyped-def]
-    """Write the rest angles at this fraction of the control interval."""
+    """Write the rest angles at this fraction of the control interval, and keep the last ones."""
     for i in range(len(w.rest)):
+        w.before[i] = w.rest[i]
         w.rest[i] = 0.0
         for a in range(len(a0)):
             w.rest[i] += (a0[a] + (a1[a] - a0[a]) * fraction) * b.turn[a, i]
@@ -267,7 +268,6 @@ def advance(f, g, theta, omega, a0, a1, steps, b, fl, w, regularisation, limit, 
     top, tip, done = 0.0, 0.0, 0
     _set_rest(b, w, a0, a1, 0.0)
     while done < steps:
-        w.before[:] = w.rest
         _set_rest(b, w, a0, a1, (done + 1) / steps)
         _sense(now, b, w, theta, regularisation)
         _project(b, w)
@@ -299,11 +299,10 @@ def advance(f, g, theta, omega, a0, a1, steps, b, fl, w, regularisation, limit, 
 
 @njit(nogil=True, error_model="numpy", cache=True)
 def vacuum_steps(theta, omega, steps, b, w, trace, every):  # type: ignore[no-untyped-def]
-    """Move a chain without fluid; write its angles every ``every`` steps into ``trace``."""
-    w.drag[:] = 0.0
-    w.pull_x[:] = 0.0
-    w.pull_y[:] = 0.0
-    w.rest[:] = 0.0
+    """Move a chain without fluid; write its angles every ``every`` steps into ``trace``.
+
+    The scratch arrays must be fresh: no drag, no pull, no rest angle.
+    """
     for s in range(steps):
         for i in range(len(theta)):
             w.sin[i], w.cos[i] = math.sin(theta[i]), math.cos(theta[i])
@@ -312,4 +311,5 @@ def vacuum_steps(theta, omega, steps, b, w, trace, every):  # type: ignore[no-un
             omega[i] = w.right[i, 0]
             theta[i] += omega[i]
         if (s + 1) % every == 0:
-            trace[(s + 1) // every - 1] = theta
+            for i in range(len(theta)):
+                trace[(s + 1) // every - 1, i] = theta[i]

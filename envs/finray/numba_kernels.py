@@ -21,8 +21,6 @@ from envs.finray.lattice import CX, CY, MIRROR, OPPOSITE
 llvmlite.binding.set_option("", "-runtime-memory-check-threshold=256")
 
 PERIODIC, FREE_SLIP, NO_SLIP = 0, 1, 2
-_CX, _CY = tuple(int(c) for c in CX), tuple(int(c) for c in CY)
-_OPPOSITE, _MIRROR = tuple(int(q) for q in OPPOSITE), tuple(int(q) for q in MIRROR)
 _FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 
@@ -86,14 +84,14 @@ def largest(values):  # type: ignore[no-untyped-def]
 def _pulled(f, q, y, walls):  # type: ignore[no-untyped-def]
     """Return the row that streams into row ``y`` of population ``q``, without the end columns."""
     ny, nx = f.shape[1], f.shape[2]
-    cx, source = _CX[q], y - _CY[q]
+    cx, source = CX[q], y - CY[q]
     if source < 0 or source >= ny:
         if walls == PERIODIC:
             source = ny - 1 if source < 0 else 0
         elif walls == FREE_SLIP:
-            q, source = _MIRROR[q], y
+            q, source = MIRROR[q], y
         else:
-            q, source, cx = _OPPOSITE[q], y, 0
+            q, source, cx = OPPOSITE[q], y, 0
     return f[q, source, 1 - cx : nx - 1 - cx]
 
 
@@ -168,7 +166,7 @@ def _close_row(g, y, inflow, k, open_ends):  # type: ignore[no-untyped-def]
         g[q, y, last] = g[q, y, last - 1]
     even = third + inflow * inflow
     for q in range(9):
-        cx, cy = _CX[q], _CY[q]
+        cx, cy = CX[q], CY[q]
         along = one - even
         if cx == 1:
             along = half * (even + inflow)
@@ -205,11 +203,11 @@ def bare_velocity(f, ix, iy, wx, wy, u, v):  # type: ignore[no-untyped-def]
             for i in range(3):
                 rho, jx, jy = 0.0, 0.0, 0.0
                 for q in range(9):
-                    y = (iy[k] + j - 1 - _CY[q]) % ny
-                    value = float(f[q, y, ix[k] + i - 1 - _CX[q]])
+                    y = (iy[k] + j - 1 - CY[q]) % ny
+                    value = float(f[q, y, ix[k] + i - 1 - CX[q]])
                     rho += value
-                    jx += _CX[q] * value
-                    jy += _CY[q] * value
+                    jx += CX[q] * value
+                    jy += CY[q] * value
                 weight = wx[k, i] * wy[k, j] / rho
                 u[k] += weight * jx
                 v[k] += weight * jy
@@ -234,8 +232,9 @@ def clear(fx, fy, forced):  # type: ignore[no-untyped-def]
     """Set the forced rows back to zero force."""
     for y in range(len(forced)):
         if forced[y]:
-            fx[y, :] = 0
-            fy[y, :] = 0
+            for x in range(fx.shape[1]):
+                fx[y, x] = 0
+                fy[y, x] = 0
             forced[y] = False
 
 

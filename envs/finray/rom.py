@@ -35,7 +35,8 @@ class FinRayROM(Model):
         re: Reynolds number; sets the drag along the ray (laminar flat plate, both sides).
         mass_ratio: Mass of the ray over that of the fluid: rho_s h / (rho L).
         stiffness: Bending stiffness EI / (rho U^2 L^3).
-        added_mass: Added mass per length over rho L.
+        added_mass: Added mass per length over rho L. This default and the next put the thrust's
+            peak over frequency, and the power there, near those of the lattice.
         normal_drag: Coefficient of the drag across the ray.
         substeps: Time steps in a control interval.
         n_links: Links of the chain.
@@ -61,8 +62,8 @@ class FinRayROM(Model):
         re: float = 500.0,
         mass_ratio: float = 0.5,
         stiffness: float = 10.0,
-        added_mass: float = 0.25,
-        normal_drag: float = 2.0,
+        added_mass: float = 0.7,
+        normal_drag: float = 5.0,
         substeps: int = 6,
         n_links: int = 16,
         n_actions: int = 1,

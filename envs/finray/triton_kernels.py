@@ -151,7 +151,8 @@ def _take(tile, index, p, axis: tl.constexpr):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def chain_kernel(f_ptr, patch_ptr, theta_ptr, omega_ptr, a0_ptr, a1_ptr, live_ptr, top_ptr,
+def chain_kernel(f_ptr, patch_ptr,  # noqa: C901
+                 theta_ptr, omega_ptr, a0_ptr, a1_ptr, live_ptr, top_ptr,
                  done_ptr, fastest_ptr, tip_ptr, sums_ptr, arms_ptr, inertia_ptr, hessian_ptr,
                  turn_ptr, joint_ptr, pull_ptr, weight_ptr, scalar_ptr, steps,
                  NX: tl.constexpr, NY: tl.constexpr, PX: tl.constexpr, PY: tl.constexpr,

@@ -32,7 +32,7 @@ class Check:
     @property
     def passed(self) -> bool:
         """Whether the value lies in its band."""
-        return self.low <= self.value <= self.high
+        return bool(self.low <= self.value <= self.high)
 
 
 @dataclass(slots=True)

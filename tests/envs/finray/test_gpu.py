@@ -54,7 +54,7 @@ def test_rows_are_independent_and_runs_repeat_bit_for_bit():
 def test_a_row_beyond_the_mach_limit_stops_and_the_others_go_on():
     model = FinRayLBM(
         "tiny", backend="triton", device="cuda", dtype="float32", passive_time=0.1,
-        pre_actuation=0, amplitude=2.0, u_lattice=0.06,
+        pre_actuation=0, amplitude=2.0, u_lattice=0.1,
     )  # fmt: skip
     rngs = [np.random.default_rng(0)] * 2
     state = model.start(rngs, {})
