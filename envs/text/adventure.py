@@ -88,7 +88,8 @@ class Adventure(TextModel):
     def prompts(self, state: State) -> list[str]:
         """Return the quest and the first room."""
         return [
-            f"Find the {world.treasure} and put it on the {ALTAR} in the {world.rooms[world.altar]}."
+            f"Find the {world.treasure} and put it on the {ALTAR} in the "
+            f"{world.rooms[world.altar]}."
             f"\n{describe(world, progress)}"
             for world, progress in zip(state["world"], state["progress"], strict=True)
         ]

@@ -1,4 +1,5 @@
-"""Worlds of the text adventure: rooms, locks and things, made solvable and proved so by planning."""
+"""Worlds of the text adventure: rooms, locks and things, made solvable and proved so by
+planning."""
 
 from __future__ import annotations
 
@@ -10,16 +11,75 @@ import numpy as np
 
 DIRECTIONS = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
 OPPOSITE = {"north": "south", "south": "north", "east": "west", "west": "east"}
-ROOMS = (
-    "kitchen cellar attic library workshop greenhouse pantry study gallery hall bedroom chapel armoury"
-    " observatory laundry nursery parlour vault courtyard stable"
-).split()
-METALS = "brass iron silver copper golden rusty bronze steel ivory glass wooden jade pewter".split()
-BOXES = (
-    "chest cabinet trunk locker crate coffer casket wardrobe safe drawer hamper cupboard".split()
-)
-THINGS = "lamp rope book vase coin candle apple hat shovel mirror bottle brush kettle pillow stone".split()
-TREASURES = "crown ruby idol chalice sceptre pearl amulet".split()
+ROOMS = [
+    "kitchen",
+    "cellar",
+    "attic",
+    "library",
+    "workshop",
+    "greenhouse",
+    "pantry",
+    "study",
+    "gallery",
+    "hall",
+    "bedroom",
+    "chapel",
+    "armoury",
+    "observatory",
+    "laundry",
+    "nursery",
+    "parlour",
+    "vault",
+    "courtyard",
+    "stable",
+]
+METALS = [
+    "brass",
+    "iron",
+    "silver",
+    "copper",
+    "golden",
+    "rusty",
+    "bronze",
+    "steel",
+    "ivory",
+    "glass",
+    "wooden",
+    "jade",
+    "pewter",
+]
+BOXES = [
+    "chest",
+    "cabinet",
+    "trunk",
+    "locker",
+    "crate",
+    "coffer",
+    "casket",
+    "wardrobe",
+    "safe",
+    "drawer",
+    "hamper",
+    "cupboard",
+]
+THINGS = [
+    "lamp",
+    "rope",
+    "book",
+    "vase",
+    "coin",
+    "candle",
+    "apple",
+    "hat",
+    "shovel",
+    "mirror",
+    "bottle",
+    "brush",
+    "kettle",
+    "pillow",
+    "stone",
+]
+TREASURES = ["crown", "ruby", "idol", "chalice", "sceptre", "pearl", "amulet"]
 ALTAR = "altar"
 MAX_STEPS = 60
 

@@ -49,7 +49,7 @@ class BM25:
         return total
 
     def search(self, query: str, limit: int) -> list[int]:
-        """Return the documents that share a word with the query, best first, earlier before later."""
+        """Return the documents that share a word with the query, best (then earliest) first."""
         scores = self.scores(query)
         order = np.argsort(-scores, kind="stable")[:limit]
         return [int(k) for k in order if scores[k] > 0]

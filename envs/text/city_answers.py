@@ -8,10 +8,24 @@ from envs.text.city_reader import Query
 from envs.text.city_table import City
 from envs.text.city_words import CLIMATES, DIRECTIONS, EUROPEAN_UNION, LARGEST
 
-INDUSTRIES = (
-    "finance port tech automotive textile film oil industry fashion coffee tea leather coal mining"
-    " universities government"
-).split()
+INDUSTRIES = [
+    "finance",
+    "port",
+    "tech",
+    "automotive",
+    "textile",
+    "film",
+    "oil",
+    "industry",
+    "fashion",
+    "coffee",
+    "tea",
+    "leather",
+    "coal",
+    "mining",
+    "universities",
+    "government",
+]
 METRO = frozenset(
     """Seoul|Sao Paulo|Mumbai|Jakarta|Moscow|Istanbul|Mexico City|Shanghai|Tokyo|New York|Bangkok|
     Beijing|Delhi|London|Hong Kong|Cairo|Tehran|Tianjin|Lima|Rio de Janeiro|Lahore|Santiago|
@@ -146,7 +160,8 @@ def _location(city: City) -> str:
     north = "north" if city.latitude >= 0 else "south"
     east = "east" if city.longitude >= 0 else "west"
     return (
-        f"It lies in {city.country.continent}, at about {abs(city.latitude):.0f} degrees {north} and "
+        f"It lies in {city.country.continent}, at about {abs(city.latitude):.0f} degrees {north} "
+        f"and "
         f"{abs(city.longitude):.0f} degrees {east}, {city.elevation:.0f} metres above the sea. "
         + _water(city)
     )

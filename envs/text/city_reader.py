@@ -19,19 +19,23 @@ class Query:
 
 
 _INTRODUCTION = re.compile(
-    r"^(?:.*\b(?:next|following|another|first) question\b[^:?]*[:,]|(?:question|q\d*|guess)\s*:|based on [^:?]*?[:,]|"
+    r"^(?:.*\b(?:next|following|another|first) question\b[^:?]*[:,]|(?:question|q\d*|guess)\s*:|"
+    r"based on [^:?]*?[:,]|"
     r"(?:okay|ok|great|alright|sure|hmm|interesting|thank you|thanks)[^a-z]+|\d+[.)])\s*"
 )
 _CITY = re.compile(
-    r"\b(?:your|the|this|that|his|her) (?:own )?(?:home ?town|home city|native city|native town|city"
+    r"\b(?:your|the|this|that|his|her) (?:own )?(?:home ?town|home city|native city|native town|"
+    r"city"
     r" or town|city|town|birthplace|birth city|hidden city|place)"
     r"(?: (?:that |which |where )?(?:you are|you're|you were|you) (?:currently )?"
     r"(?:(?:born|living|live|grew up|raised|reside|originally)(?: (?:in|from))?|come from|from|"
     r"thinking of|referring to|describing|talking about|in|hail from))?"
 )
 _GUESS = re.compile(
-    r"^(?:is it|it is|it's|is CITY|is CITY called|is CITY named|is the name of CITY|i think (?:that )?"
-    r"(?:it is|it's|CITY is|you are from)|i guess(?: that)?(?: it is| it's| CITY is| you are from)?|"
+    r"^(?:is it|it is|it's|is CITY|is CITY called|is CITY named|is the name of CITY|i think "
+    r"(?:that )?"
+    r"(?:it is|it's|CITY is|you are from)|i guess(?: that)?(?: it is| it's| CITY is| you are "
+    r"from)?|"
     r"(?:so )?(?:are|were) you (?:originally )?from|do you come from|my (?:final )?guess is(?: that"
     r" it is| that CITY is)?|could (?:it|CITY) be|would (?:it|CITY) be|are you (?:referring to|"
     r"thinking of|talking about)|does CITY happen to be|is CITY by any chance) +"
@@ -48,26 +52,33 @@ def _compiled(patterns: dict[str, str]) -> list[tuple[re.Pattern[str], str]]:
 
 _OPEN = _compiled(
     {
-        r"\bwhat (?:is|was) (?:the )?name\b(?! of the river)(?!.*\b(?:river|landmark|lake|airport)\b)": "refused",
+        r"\bwhat (?:is|was) (?:the )?name\b(?! of the river)(?!.*\b(?:river|landmark|lake|"
+        r"airport)\b)": "refused",
         r"\b(?:languages?)\b.*\b(?:spoken|speak|used)|\bwhat\b.*\blanguages?\b": "language",
         r"\b(?:cuisine|dish|dishes|food|foods|delicac|specialt)\w*\b": "dishes",
         r"\b(?:climate|weather|temperatures?|seasons)\b": "climate",
-        r"\bpopulation\b|\bhow many (?:people|inhabitants|residents)\b|\bhow (?:big|large) is CITY": "population",
+        r"\bpopulation\b|\bhow many (?:people|inhabitants|residents)\b|\bhow (?:big|large) is "
+        r"CITY": "population",
         r"\breligio\w+|\bfaiths?\b": "religion",
         r"\b(?:currency|money)\b": "currency",
         r"\brivers?\b": "river",
         r"\bwh(?:at|ich) continent\b": "continent",
         r"\bwh(?:at|ich) country\b|\bwhere (?:is|are) (?:CITY|you)\b": "country",
         r"\bwh(?:at|ich) (?:state|province|region|department|prefecture|island|part)\b": "province",
-        r"\bgeograph\w+ (?:location|position|features?)|\blocation of CITY|\bgeography\b|\bterrain\b|\blandscape\b": "location",
+        r"\bgeograph\w+ (?:location|position|features?)|\blocation of CITY|\bgeography\b|"
+        r"\bterrain\b|\blandscape\b": "location",
         r"\b(?:altitude|elevation|above sea level)\b": "elevation",
-        r"\b(?:landmarks?|attractions?|monuments?|places to visit|sites?|buildings?|tourist|sights)\b": "landmark",
+        r"\b(?:landmarks?|attractions?|monuments?|places to visit|sites?|buildings?|tourist|"
+        r"sights)\b": "landmark",
         r"\b(?:industry|industries|economy|economic|jobs|export\w*)\b": "industry",
-        r"\b(?:known|famous|renowned|popular|best known) for\b|\bunique about\b|\bspecial about\b": "fame",
-        r"\b(?:coastal?|ocean|sea|body of water|bodies of water|landlocked|inland|coastline)\b": "water",
+        r"\b(?:known|famous|renowned|popular|best known) for\b|\bunique about\b|\bspecial "
+        r"about\b": "fame",
+        r"\b(?:coastal?|ocean|sea|body of water|bodies of water|landlocked|inland|"
+        r"coastline)\b": "water",
         r"\bmountains?\b": "mountains",
         r"\bhemisphere\b": "hemisphere",
-        r"\b(?:museums?|galler\w+|universit\w+|festivals?|music|sports?|nightlife|histor\w+|art|arts|architectur\w+|transport\w*|metro|subway)\b": "scene",
+        r"\b(?:museums?|galler\w+|universit\w+|festivals?|music|sports?|nightlife|histor\w+|art|"
+        r"arts|architectur\w+|transport\w*|metro|subway)\b": "scene",
     }
 )
 _SCENES = re.compile(
@@ -78,7 +89,8 @@ _NUMBER = r"(?P<number>\d[\d,]*(?:\.\d+)?)(?: ?(?P<unit>million|thousand|billion
 _MORE = r"(?:more|greater|larger|bigger|higher|over|above|exceed\w*|at least|excess)"
 _LESS = r"(?:less|fewer|smaller|lower|under|below|at most)"
 _COAST_WORDS = re.compile(
-    r"\b(?:coast|coastal|coastline|sea|seaside|ocean|shore|body of water|beach|waterfront|harbou?r)\b"
+    r"\b(?:coast|coastal|coastline|sea|seaside|ocean|shore|body of water|beach|waterfront|"
+    r"harbou?r)\b"
 )
 _SIGHTS = re.compile(
     r"(?:famous|any|specific|notable|iconic|well-known) (?:tourist )?"
@@ -182,7 +194,8 @@ class CityReader:
         region = REGIONS.get(bare, bare)
         found = re.fullmatch(
             r"(?:the )?(?:state|province|region|department|prefecture|governorate|district|"
-            r"metropolitan area|county) of (?:the )?(.+)|(.+) (?:state|province|department|prefecture|region)",
+            r"metropolitan area|county) of (?:the )?(.+)|(.+) (?:state|province|department|"
+            r"prefecture|region)",
             words,
         )
         if found is not None:
@@ -263,9 +276,11 @@ class CityReader:
 
     def _where(self, asked: str) -> Query | None:
         found = re.match(
-            r"(?:is|are) (?:CITY|it|you)(?: \w+ly)? ?(?:located|situated|found|based|geographically "
+            r"(?:is|are) (?:CITY|it|you)(?: \w+ly)? ?(?:located|situated|found|based|"
+            r"geographically "
             r"located|positioned|from)?(?: \w+ly)? ?"
-            r"(?P<how>in|on|at|near|within|along|close to|inside|by|from|part of|next to|a|an|by the)? ?(?P<what>.+)$",
+            r"(?P<how>in|on|at|near|within|along|close to|inside|by|from|part of|next to|a|an|by "
+            r"the)? ?(?P<what>.+)$",
             asked,
         )
         if found is None or re.search(r"known|famous|renowned|popular|home to", asked):
@@ -296,7 +311,8 @@ class CityReader:
             way = _direction(coast["way"]) if coast["way"] else ""
             return Query("coast of", (way, place.kind, *place.arguments))
         found = re.fullmatch(
-            rf"(?:the )?{_DIRECTION}(?: (?:part|region|side|area|half|portion|end|coast|province|section)s?)?"
+            rf"(?:the )?{_DIRECTION}(?: (?:part|region|side|area|half|portion|end|coast|province|"
+            rf"section)s?)?"
             r"(?: of| in)? (?P<of>.+)",
             what,
         )
@@ -379,12 +395,14 @@ class CityReader:
 
     def _open(self, asked: str) -> Query | None:
         if not re.match(
-            r"(?:what|which|where|how|can you|could you|do you|does|is|are|tell|in what|in which|please|name)\b",
+            r"(?:what|which|where|how|can you|could you|do you|does|is|are|tell|in what|in which|"
+            r"please|name)\b",
             asked,
         ):
             return None
         if re.match(r"(?:is|are|does|do) ", asked) and not re.match(
-            r"do you (?:have|know) any|is there (?:a|any)|are there (?:a|any)|does CITY have (?:a|any)|is CITY (?:coastal|on the coast or)",
+            r"do you (?:have|know) any|is there (?:a|any)|are there (?:a|any)|does CITY have "
+            r"(?:a|any)|is CITY (?:coastal|on the coast or)",
             asked,
         ):
             return None

@@ -29,8 +29,8 @@ def episodes(
         **kwargs: Arguments of the game.
 
     Yields:
-        ``id``, ``seed``, ``quality``, ``segments`` (role and text), ``rewards`` (one for each of the
-        agent's texts), ``return``, ``terminated`` and ``truncated``.
+        ``id``, ``seed``, ``quality``, ``segments`` (role and text), ``rewards`` (one for each of
+        the agent's texts), ``return``, ``terminated`` and ``truncated``.
 
     Raises:
         ValueError: There is no quality, or one is outside [0, 1].

@@ -76,9 +76,10 @@ class Turns:
 class BatchedTextEnv:
     """Many games of which any subset may be stepped: nobody waits for anybody.
 
-    Generation of language models ends at different times for different games; a game is stepped when
-    its text is there. Game ``k`` plays the episodes of environment ``k`` of the vector form with the
-    same seed. A finished game is dealt anew at once; with ``refill=False`` it rests until ``reset``.
+    Generation of language models ends at different times for different games; a game is stepped
+    when its text is there. Game ``k`` plays the episodes of environment ``k`` of the vector form
+    with the same seed. A finished game is dealt anew at once; with ``refill=False`` it rests until
+    ``reset``.
 
     Args:
         id: Gymnasium id of a text game.

@@ -18,8 +18,9 @@ from envs.text.model import TextModel, Turn, objects
 from envs.text.oracles import Request, TableOracle
 
 PROMPT = (
-    "I come from a city. Ask up to 20 questions about it, and name it when you know it, for example:"
-    ' "Is your city located in Oceania?", "What language is spoken in your city?", "Is it Atlantis?".'
+    "I come from a city. Ask up to 20 questions about it, and name it when you know it, for "
+    'example: "Is your city located in Oceania?", "What language is spoken in your city?", "Is it '
+    'Atlantis?".'
 )
 UNKNOWN = "I do not understand the question."
 LIMIT = 20
@@ -28,9 +29,9 @@ LIMIT = 20
 class GuessMyCity(TextModel):
     """One of 100 cities is hidden; questions may be open.
 
-    Every answered question costs 1; naming the city, and no other, ends the game at no cost; so does
-    the twentieth question. Spellings old and new count (Bombay, Mumbai). Answers come from the table
-    by templates; the city's own names are masked in them, whoever answers.
+    Every answered question costs 1; naming the city, and no other, ends the game at no cost; so
+    does the twentieth question. Spellings old and new count (Bombay, Mumbai). Answers come from the
+    table by templates; the city's own names are masked in them, whoever answers.
 
     Args:
         oracle: Who answers: ``table``, ``noisy``, ``local-lm``, ``http``, ``cached`` or
@@ -94,9 +95,8 @@ class GuessMyCity(TextModel):
         hidden = state["hidden"].tolist()
         queries = [self.reader.query(text) for text in texts]
         guesses = np.array([q is not None and q.kind == "guess" for q in queries])
-        won = np.array(
-            [g and q.arguments == (str(h),) for g, q, h in zip(guesses, queries, hidden)]
-        )  # type: ignore[union-attr]
+        right = [Query("guess", (str(h),)) for h in hidden]
+        won = np.array([query == wanted for query, wanted in zip(queries, right, strict=True)])
         names = [self.cities[h].name for h in hidden]
         replies = [self.answer(name, text) for name, text in zip(names, texts, strict=True)]
         errors = [""] * len(texts)

@@ -1,8 +1,8 @@
 """Which letters texts may have, and how a text is read.
 
-Everything but printable ASCII and line feeds is refused, so that look-alike letters, combining marks,
-zero-width and control characters can neither hide a name nor imitate one. Typographic quotes and
-dashes, which editors and language models put in by themselves, are read as their plain forms.
+Everything but printable ASCII and line feeds is refused, so that look-alike letters, combining
+marks, zero-width and control characters can neither hide a name nor imitate one. Typographic quotes
+and dashes, which editors and language models put in by themselves, are read as their plain forms.
 """
 
 from __future__ import annotations

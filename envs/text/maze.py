@@ -38,12 +38,12 @@ UNKNOWN = "I do not know that move; say move up, move down, move left or move ri
 class Maze(TextModel):
     """Walk to the goal.
 
-    A move costs 1, also into a wall; the move that reaches the goal costs nothing. An unknown action
-    costs 4. Time limit 100.
+    A move costs 1, also into a wall; the move that reaches the goal costs nothing. An unknown
+    action costs 4. Time limit 100.
 
     Args:
         observation: ``full`` names position, goal and walls; ``walls`` the walls around alone.
-        start: ``fixed`` at the foot of the stem, or ``random`` anywhere but on the goal.
+        start: ``random`` anywhere but on the goal, or ``fixed`` at the foot of the stem.
 
     Raises:
         ValueError: An argument is none of these.
@@ -52,7 +52,7 @@ class Maze(TextModel):
     id = "text/maze-v0"
     max_action = 40
 
-    def __init__(self, observation: str = "full", start: str = "fixed") -> None:
+    def __init__(self, observation: str = "full", start: str = "random") -> None:
         super().__init__()
         self._full = check_choice(self.id, "observation", observation, ("full", "walls")) == "full"
         self._random = check_choice(self.id, "start", start, ("fixed", "random")) == "random"

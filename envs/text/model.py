@@ -43,8 +43,8 @@ class Turn:
 class TextModel(Model):
     """A game in which an agent and an environment speak in turn.
 
-    The observation is the environment's last words. ``info["segments"]`` is the conversation so far,
-    a list of (role, text); ``info["valid"]`` says whether the game understood the action,
+    The observation is the environment's last words. ``info["segments"]`` is the conversation so
+    far, a list of (role, text); ``info["valid"]`` says whether the game understood the action,
     ``info["turn"]`` how many turns were played and ``info["won"]`` whether the goal was reached. An
     action longer than ``max_action`` characters is cut there in the conversation and counts as not
     understood.

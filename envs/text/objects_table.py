@@ -83,7 +83,18 @@ def object_table() -> ObjectTable:
 
 
 SUBSETS = ("all", "small", "ten")
-TEN = "football dog banana truck pants computer piano chair pen scissors".split()
+TEN = [
+    "football",
+    "dog",
+    "banana",
+    "truck",
+    "pants",
+    "computer",
+    "piano",
+    "chair",
+    "pen",
+    "scissors",
+]
 
 
 def subset_of(name: str) -> np.ndarray:
@@ -119,11 +130,14 @@ class QuestionReader:
         self._known: dict[str, int] = {}
 
     def codes(self, texts: list[str]) -> np.ndarray:
-        """Return a code for each text: an attribute, the attributes' number plus an object, or -1."""
+        """Return a code for each text.
+
+        It is the number of an attribute, the number of attributes plus that of an object, or -1.
+        """
         known = self._known
         found = [known.get(text) for text in texts]
         if None in found:
-            found = [self.code(text) if code is None else code for text, code in zip(texts, found)]
+            found = [self.code(texts[k]) if code is None else code for k, code in enumerate(found)]
         return np.array(found, np.int64)
 
     def code(self, text: str) -> int:

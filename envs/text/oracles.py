@@ -2,8 +2,8 @@
 
 An oracle answers a batch, so that a language model sees all games at once. It never decides whether
 a guess is right: games do that themselves by the name alone, so that no wording of a question can
-talk an oracle into a win. An answer that could not be had is an :class:`OracleError` in its place in
-the list, never a "No.".
+talk an oracle into a win. An answer that could not be had is an :class:`OracleError` in its place
+in the list, never a "No.".
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class NoisyOracle:
 
 
 class CachedOracle:
-    """Keeps what another oracle answered, by hidden word and normalised question, in an SQLite file.
+    """Keeps what another oracle answered, by hidden word and normalised question, in an SQLite
+    file.
 
     Errors are not kept. With a cache in the way an oracle cannot depend on the history.
 

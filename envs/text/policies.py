@@ -1,8 +1,8 @@
 """Scripted players: near-optimal, random, and any mixture of the two.
 
-Each ``make_...`` function takes a plain environment and returns ``policy(obs, info) -> action``, made
-anew for each episode. None of them looks at what is hidden, but that the adventure's expert asks the
-planner.
+Each ``make_...`` function takes a plain environment and returns ``policy(obs, info) -> action``,
+made anew for each episode. None of them looks at what is hidden, but that the adventure's expert
+asks the planner.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ def _asked(info: dict[str, Any]) -> str | None:
     return spoken[-2][1] if len(spoken) > 1 else None
 
 
+def _turns(info: dict[str, Any], start: int) -> list[tuple[str, str]]:
+    """Return (action, reply) of the turns from ``start`` on."""
+    texts = [text for _, text in info["segments"][1 + 2 * start :]]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
 class Guesser:
     """Plays a guessing game by information gain, following what was in fact asked.
 
@@ -81,7 +87,8 @@ class Guesser:
         questions: Text of each question.
         names: Name of each candidate.
         read: From an answer to its number, or -1.
-        code: From a text to a question's number, or the questions' number plus a candidate's, or -1.
+        code: From a text to a question's number, or the questions' number plus a candidate's, or
+        -1.
     """
 
     def __init__(
@@ -95,12 +102,13 @@ class Guesser:
         self._play, self._questions, self._names = play, questions, names
         self._read, self._code = read, code
         self._left = np.arange(len(names))
+        self._seen = 0
 
     def __call__(self, obs: str, info: dict[str, Any]) -> str:
         """Return the next question or guess."""
-        asked = _asked(info)
-        if asked is not None:
-            self._learn(self._code(asked), self._read(obs))
+        for asked, reply in _turns(info, self._seen):
+            self._learn(self._code(asked), self._read(reply))
+        self._seen = info["turn"]
         if not len(self._left):  # answers were wrong: start again
             self._left = np.arange(len(self._names))
         question = self._play.question(self._left)
@@ -230,13 +238,14 @@ class _WordlePlayer:
         self._model, self._choose = env.model, choose
         self._left = np.arange(len(word_lists()[0]))
         self._codes = {str(text): code for code, text in enumerate(PATTERNS[:243])}
+        self._seen = 0
 
     def __call__(self, obs: str, info: dict[str, Any]) -> str:
-        asked = _asked(info)
-        if asked is not None and obs in self._codes:
+        for asked, reply in _turns(info, self._seen):
             guess = self._model.word(asked)
-            if 0 <= guess < len(word_lists()[0]):
-                self._left = consistent(self._left, guess, self._codes[obs])
+            if reply in self._codes and 0 <= guess < len(word_lists()[0]):
+                self._left = consistent(self._left, guess, self._codes[reply])
+        self._seen = info["turn"]
         return str(word_lists()[0][self._choose(self._left)])
 
 

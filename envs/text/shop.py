@@ -15,7 +15,7 @@ from envs.text.bm25 import BM25
 from envs.text.forms import TextEnv, TextVectorEnv
 from envs.text.letters import plain
 from envs.text.model import TextModel, Turn, objects
-from envs.text.shop_catalogue import Goal, Item, make_catalogue, make_goal, reward_of
+from envs.text.shop_catalogue import Item, make_catalogue, make_goal, reward_of
 
 PAGE, FOUND = 10, 50
 SUBPAGES = ("description", "features", "reviews")
@@ -56,9 +56,9 @@ class Page:
 class Shop(TextModel):
     """Buy what the customer describes.
 
-    Actions are ``search[words]`` on the first page and ``click[thing]`` for what a page offers. Buying
-    ends the episode with a reward in [0, 1] for how well the item fits; everything else is worth 0.
-    Time limit 10.
+    Actions are ``search[words]`` on the first page and ``click[thing]`` for what a page offers.
+    Buying ends the episode with a reward in [0, 1] for how well the item fits; everything else is
+    worth 0. Time limit 10.
 
     Args:
         items: Size of the catalogue, 100-10,000.

@@ -9,7 +9,7 @@ import numpy as np
 from envs.text.fuzzy import token_set_ratio, words_of
 
 # department: sections (each also the class of a query) and their products
-_COLOURS = "black white red blue green grey pink navy beige purple".split()
+_COLOURS = ["black", "white", "red", "blue", "green", "grey", "pink", "navy", "beige", "purple"]
 _DEPARTMENTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     "clothing": (
         ("shirts", ("t-shirt", "polo shirt", "dress shirt", "flannel shirt")),
@@ -41,26 +41,76 @@ _DEPARTMENTS: dict[str, tuple[tuple[str, tuple[str, ...]], ...]] = {
     ),
 }
 _ATTRIBUTES: dict[str, list[str]] = {
-    "clothing": (
-        "machine washable|slim fit|quick drying|moisture wicking|long sleeve|elastic waist|water"
-        " resistant|non slip|classic fit|organic cotton|arch support|wrinkle free"
-    ).split("|"),
-    "electronics": (
-        "noise cancelling|fast charging|long battery life|easy to carry|plug and play|water"
-        " proof|high speed|aluminium alloy|hands free|high resolution|heavy duty|ultra thin"
-    ).split("|"),
-    "home": (
-        "easy to clean|solid wood|space saving|dishwasher safe|easy to assemble|stainless steel|"
-        "energy efficient|non stick|eco friendly|hand made|mid century|super soft"
-    ).split("|"),
-    "beauty": (
-        "cruelty free|fragrance free|oil free|long lasting|sulfate free|natural ingredients|"
-        "sensitive skin|travel size|dermatologist tested|alcohol free|paraben free|vitamin rich"
-    ).split("|"),
-    "food": (
-        "gluten free|low sugar|high protein|dairy free|non gmo|usda organic|nut free|plant based|"
-        "low sodium|fair trade|keto friendly|individually wrapped"
-    ).split("|"),
+    "clothing": [
+        "machine washable",
+        "slim fit",
+        "quick drying",
+        "moisture wicking",
+        "long sleeve",
+        "elastic waist",
+        "water resistant",
+        "non slip",
+        "classic fit",
+        "organic cotton",
+        "arch support",
+        "wrinkle free",
+    ],
+    "electronics": [
+        "noise cancelling",
+        "fast charging",
+        "long battery life",
+        "easy to carry",
+        "plug and play",
+        "water proof",
+        "high speed",
+        "aluminium alloy",
+        "hands free",
+        "high resolution",
+        "heavy duty",
+        "ultra thin",
+    ],
+    "home": [
+        "easy to clean",
+        "solid wood",
+        "space saving",
+        "dishwasher safe",
+        "easy to assemble",
+        "stainless steel",
+        "energy efficient",
+        "non stick",
+        "eco friendly",
+        "hand made",
+        "mid century",
+        "super soft",
+    ],
+    "beauty": [
+        "cruelty free",
+        "fragrance free",
+        "oil free",
+        "long lasting",
+        "sulfate free",
+        "natural ingredients",
+        "sensitive skin",
+        "travel size",
+        "dermatologist tested",
+        "alcohol free",
+        "paraben free",
+        "vitamin rich",
+    ],
+    "food": [
+        "gluten free",
+        "low sugar",
+        "high protein",
+        "dairy free",
+        "non gmo",
+        "usda organic",
+        "nut free",
+        "plant based",
+        "low sodium",
+        "fair trade",
+        "keto friendly",
+        "individually wrapped",
+    ],
 }
 _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "clothing": {"color": tuple(_COLOURS), "size": ("small", "medium", "large", "xl")},
@@ -72,10 +122,28 @@ _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "size": ("single pack", "six pack"),
     },
 }
-_BRANDS = (
-    "Alder|Brightwell|Corvia|Dunmore|Everline|Fennick|Granby|Hollis|Ivorra|Juniper|Kestrel|Lumen|"
-    "Marlow|Norvik|Oakham|Penrose|Quillon|Ridgeway|Sorrel|Tamsin"
-).split("|")
+_BRANDS = [
+    "Alder",
+    "Brightwell",
+    "Corvia",
+    "Dunmore",
+    "Everline",
+    "Fennick",
+    "Granby",
+    "Hollis",
+    "Ivorra",
+    "Juniper",
+    "Kestrel",
+    "Lumen",
+    "Marlow",
+    "Norvik",
+    "Oakham",
+    "Penrose",
+    "Quillon",
+    "Ridgeway",
+    "Sorrel",
+    "Tamsin",
+]
 _PRAISE = ("Arrived quickly", "Just as described", "Would buy again", "Good value", "Not bad")
 
 

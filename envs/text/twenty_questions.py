@@ -26,8 +26,8 @@ LIMIT = 20
 class TwentyQuestions(TextModel):
     """One of 158 objects is hidden; 103 attributes can be asked for.
 
-    Every question that is answered costs 1; naming the object ends the game at no cost, and so does the twentieth
-    question. What is not understood is answered "Invalid question." and costs 1. Whether a guess is
+    Every question costs 1; naming the object ends the game at no cost; the twentieth question ends
+    it too. What is not understood is answered "Invalid question." and costs 1. Whether a guess is
     right is decided by the name alone, whatever the oracle.
 
     Args:

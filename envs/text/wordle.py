@@ -21,7 +21,8 @@ GREEN = 242
 """Pattern of five greens; a pattern is a number of base 3: 0 grey, 1 yellow, 2 green."""
 
 PROMPT = (
-    "Guess a five-letter word in six tries. Each letter is answered by g (right letter, right place),"
+    "Guess a five-letter word in six tries. Each letter is answered by g (right letter, right "
+    "place),"
     " y (right letter, wrong place) or - (not in the word)."
 )
 ILLEGAL = "That is not a word of the list."
