@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from envs.core.entry import Entry
+from envs.core.entry import Entry, Reference
+
+POLICIES = "envs.memory.policies:make_"
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -12,6 +14,11 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=2000,
         cost="us",
         summary="remember a cue down a corridor, then turn that way",
+        references=(
+            Reference("random", -4.05, 1.8, 50),
+            Reference(POLICIES + "t_maze_memoryless", 0.45, 0.23, 100),
+            Reference(POLICIES + "t_maze_recall", 1.0, 1e-09, 20),
+        ),
     ),
     Entry(
         "memory/memory-chain-v0",
@@ -20,6 +27,10 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=None,
         cost="us",
         summary="one bit at the start, asked for at the end",
+        references=(
+            Reference("random", 0.0, 0.3, 200),
+            Reference(POLICIES + "memory_chain_recall", 1.0, 1e-09, 20),
+        ),
     ),
     Entry(
         "memory/repeat-previous-v0",
@@ -28,6 +39,11 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=None,
         cost="us",
         summary="name the suit of the card shown k cards ago",
+        references=(
+            Reference("random", -0.5, 0.06, 100),
+            Reference(POLICIES + "repeat_previous_memoryless", -0.4902, 0.06, 100),
+            Reference(POLICIES + "repeat_previous_recall", 1.0, 1e-09, 20),
+        ),
     ),
     Entry(
         "memory/stateless-cartpole-v0",
@@ -36,6 +52,11 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=500,
         cost="us",
         summary="CartPole-v1 seen by its positions only",
+        references=(
+            Reference("random", 23.8, 6, 100),
+            Reference(POLICIES + "cartpole_memoryless", 41.5, 4, 100),
+            Reference(POLICIES + "cartpole_differences", 500.0, 1e-09, 20),
+        ),
     ),
     Entry(
         "memory/catch-v0",
@@ -44,6 +65,10 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=None,
         cost="us",
         summary="catch a falling ball, from pixels, with a reward only at the end",
+        references=(
+            Reference("random", -0.8, 0.15, 200),
+            Reference(POLICIES + "catch_follow", 1.0, 1e-09, 20),
+        ),
     ),
     Entry(
         "memory/key-door-v0",
@@ -52,5 +77,9 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=200,
         cost="us",
         summary="fetch a key, open a door, reach the goal in a maze of two rooms",
+        references=(
+            Reference("random", -0.79, 0.45, 100),
+            Reference(POLICIES + "key_door_shortest", 0.916, 0.011, 100),
+        ),
     ),
 )
