@@ -109,6 +109,7 @@ def play(
         episodes=episodes,
         deterministic=deterministic,
         seed=seed,
+        note=lambda text: typer.echo(text, err=True),
     )
     returns = ", ".join(cell(value) for value in played["return"])
     lines = {"return": returns, "frames": played["frames"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import traceback
 import warnings
 
 from experiments.binding import Binder
@@ -49,14 +50,21 @@ def _imported(env: EnvConfig, binder: Binder) -> bool:
         return True
     try:
         importlib.import_module(env.module)
-    except ImportError as error:
-        binder.problem(
-            ("env", "module"),
-            f"cannot be imported: {error}; its folder must be on PYTHONPATH",
-            "env",
-        )
+    except Exception as error:
+        # The module is the user's: whatever it raises is told with its place, not as a bug of ours.
+        binder.problem(("env", "module"), _import_problem(env.module, error), "env")
         return False
     return True
+
+
+def _import_problem(module: str, error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"cannot be imported: {error}; its folder must be on PYTHONPATH"
+    if isinstance(error, SyntaxError):
+        return f"{module} cannot be read: {error.msg} ({error.filename}, line {error.lineno})"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}"
+    return f"{module} failed while it was imported: {what} ({place.filename}, line {place.lineno})"
 
 
 def _wrappers(env: EnvConfig, binder: Binder) -> None:

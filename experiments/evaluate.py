@@ -15,7 +15,7 @@ from experiments.build import ExperimentParts, make_stream
 from experiments.runs import resolve_run
 from experiments.schema import ExperimentConfig
 from experiments.validate import load_config
-from rlcore.errors import CheckpointError, ConfigError
+from rlcore.errors import CheckpointError, ConfigError, RunFolderError
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.config import default_streams
 from rlcore.runtime.evaluation import Episode, play_episodes
@@ -68,8 +68,8 @@ def evaluate_run(
         seed: Root seed; by default the run's, on a stream of its own.
         num_envs: Environments to step together.
     """
-    if episodes < 1:
-        raise ConfigError(f"episodes must be >= 1, got {episodes}")
+    if isinstance(episodes, bool) or not isinstance(episodes, int) or episodes < 1:
+        raise ConfigError(f"episodes must be a whole number >= 1, got {episodes!r}")
     torch.set_num_threads(1)
     config, parts, network, checkpoint = load_policy(run, selector)
     result = evaluate_network(
@@ -88,9 +88,12 @@ def evaluate_run(
         "checkpoint": str(checkpoint.path),
     }
     folder = resolve_run(run).path / "eval"
-    folder.mkdir(exist_ok=True)
     path = folder / f"{totals['env_steps']:012d}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    try:
+        folder.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be written: {error.strerror}") from error
     _record(_checkpointer(folder.parent, config), checkpoint, result)
     return result | {"file": str(path)}
 

@@ -62,8 +62,8 @@ def read_leaf(annotation: Any, value: Any, path: Path) -> Any:
     from pydantic import ValidationError
 
     value = _with_unit(annotation, value, path)
-    if isinstance(value, bool) and annotation in (int, float, int | None, float | None):
-        raise BadValue(f"must be {_wanted(annotation)}, got {shown(value)}")
+    if not (isinstance(value, str) and duration_wanted(path)):  # has a message of its own
+        _refuse_look_alikes(annotation, value)
     if annotation is bool and not isinstance(value, bool):
         raise BadValue(f"must be true or false, got {shown(value)}")
     if isinstance(value, float) and math.isnan(value):
@@ -77,6 +77,26 @@ def read_leaf(annotation: Any, value: Any, path: Path) -> Any:
         whole = detail["type"] in ("missing", "too_long", "too_short")
         inside = () if whole else tuple(part for part in detail["loc"] if isinstance(part, int))
         raise BadValue(_sentence(annotation, detail, value, path), inside) from None
+
+
+def _refuse_look_alikes(annotation: Any, value: Any, inside: Path = ()) -> None:
+    """Refuse ``true`` and ``"16"`` where a number is wanted: validation would take them as one."""
+    if annotation in (int, float, int | None, float | None):
+        if isinstance(value, bool | str):
+            raise BadValue(f"must be {_wanted(annotation)}, got {shown(value)}", inside)
+        return
+    items = _item_types(annotation)
+    if isinstance(value, list | tuple) and items:
+        for index, item in enumerate(value):
+            _refuse_look_alikes(items[min(index, len(items) - 1)], item, (*inside, index))
+
+
+def _item_types(annotation: Any) -> list[Any]:
+    """Return the types of the items where ``annotation`` is, or may be, a list or tuple."""
+    for part in (annotation, *typing.get_args(annotation)):
+        if typing.get_origin(part) in (tuple, list):
+            return [item for item in typing.get_args(part) if item is not Ellipsis]
+    return []
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""Overrides from the command line: ``a.b=value``, ``a.b=`` (null) and ``a.b~`` (remove)."""
+"""Overrides from the command line: ``a.b=value``, ``a.b=`` (null) and ``a.b~`` (remove).
+
+A mapping given as a value is merged into the one that is there; ``a~ a={...}`` replaces it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,15 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from experiments.errors import ConfigProblems, Problem, nearest
-from experiments.sources import Path, Place, Source, Tree, dotted, spelled_out
+from experiments.sources import (
+    Path,
+    Place,
+    Source,
+    Tree,
+    dotted,
+    merge_mapping,
+    spelled_out,
+)
 from experiments.yaml_reader import read_value
 
 _KEY = r"[A-Za-z_][\w-]*(?:\.[\w-]+)*"
@@ -54,8 +65,12 @@ def _apply(tree: Tree, source: Source) -> None:
         return
     column = found.start("value")
     value, inside = read_value(found["value"], source, column, path)
+    old = spelled_out(path, _held(holder, path[-1]))
+    if isinstance(value, dict) and isinstance(old, dict):
+        value = merge_mapping(tree, old, value, path)
+    else:
+        tree.forget(path)
     _put(holder, path[-1], value)
-    tree.forget(path)
     for end in range(1, len(path) + 1):
         if end == len(path) or path[:end] not in tree.places:
             tree.places[path[:end]] = places[end - 1]
@@ -93,6 +108,10 @@ def _index(holder: list[Any], part: str | int, path: Path, place: Place) -> int:
     if int(text) >= len(holder):
         _fail(path, f"has {len(holder)} items, so no index {text}", place)
     return int(text)
+
+
+def _held(holder: dict[str, Any] | list[Any], key: str | int) -> Any:
+    return holder.get(str(key)) if isinstance(holder, dict) else holder[int(key)]
 
 
 def _put(holder: dict[str, Any] | list[Any], key: str | int, value: Any) -> None:

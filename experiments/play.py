@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ from experiments.build import make_stream
 from experiments.evaluate import load_policy
 from experiments.runs import resolve_run
 from rlcore.errors import ConfigError
-from rlcore.runtime.evaluation import play_episodes
+from rlcore.runtime.evaluation import playing
 from rlcore.tracking.video import prepare_headless, record_video
 
-MAX_FRAMES = 20_000
 DEFAULT_FPS = 30
 
 
@@ -28,6 +27,7 @@ def play_run(
     episodes: int = 1,
     deterministic: bool = True,
     seed: int | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Play episodes with a checkpoint's policy and write them to a video.
 
@@ -38,6 +38,7 @@ def play_run(
         episodes: Whole episodes, one after the other.
         deterministic: Take the most likely action.
         seed: Root seed; by default the run's.
+        note: Told if the video became a GIF, and how to get an mp4.
 
     Returns:
         ``video`` (path), ``return`` of each episode and ``frames``.
@@ -51,43 +52,42 @@ def play_run(
     config, parts, network, checkpoint = load_policy(run, selector)
     stream = make_stream(config.env, 1, label="player", render_mode="rgb_array", evaluation=True)
     env = stream.envs[0]  # type: ignore[attr-defined]
-    frames: list[np.ndarray] = []
-
-    def grab() -> None:
-        if len(frames) < MAX_FRAMES:
-            frame = env.render()
-            if not isinstance(frame, np.ndarray):
-                raise ConfigError(
-                    f"{config.env.id} renders {type(frame).__name__}; wanted an RGB array"
-                )
-            frames.append(frame)
-
-    try:
-        played = play_episodes(
-            parts.agent,
-            network,
-            stream,
-            episodes,
-            seed=config.seed if seed is None else seed,
-            deterministic=deterministic,
-            on_step=grab,
-        )
-        fps = int(env.metadata.get("render_fps") or DEFAULT_FPS)
-    finally:
-        stream.close()
     step = checkpoint.state["totals"]["env_steps"]
     target = Path(video) if video else resolve_run(run).path / "videos" / f"step-{step:012d}.mp4"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    returns = [episode.episode_return for episode in played]
+    returns: list[float] = []
     metadata = {
         "env": config.env.id,
         "step": step,
         "returns": returns,
         "checkpoint": str(checkpoint.path),
     }
-    path = record_video(_each(frames), target, fps=fps, metadata=metadata)
-    return {"video": str(path), "return": returns, "frames": len(frames)}
+    count = 0
+
+    def frames() -> Iterator[np.ndarray]:
+        """Play while the encoder takes the pictures: no episode is too long for the memory."""
+        nonlocal count
+        for ended in playing(
+            parts.agent,
+            network,
+            stream,
+            episodes,
+            seed=config.seed if seed is None else seed,
+            deterministic=deterministic,
+        ):
+            count += 1
+            returns.extend(episode.episode_return for episode in ended)
+            yield _picture(env, config.env.id)
+
+    try:
+        fps = int(env.metadata.get("render_fps") or DEFAULT_FPS)
+        path = record_video(frames(), target, fps=fps, metadata=metadata, note=note)
+    finally:
+        stream.close()
+    return {"video": str(path), "return": returns, "frames": count}
 
 
-def _each(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
-    yield from frames
+def _picture(env: Any, name: str) -> np.ndarray:
+    frame = env.render()
+    if not isinstance(frame, np.ndarray):
+        raise ConfigError(f"{name} renders {type(frame).__name__}; wanted an RGB array")
+    return frame

@@ -17,11 +17,11 @@ from experiments.run_folder import RunFolder
 from experiments.runs import CONFIG_FILE, Run, resolve_run
 from experiments.schema import ExperimentConfig
 from experiments.validate import ResolvedConfig, load_config
-from rlcore.errors import CheckpointError, ConfigError, RlcoreError
+from rlcore.errors import ConfigError, RlcoreError
 from rlcore.tracking.open_tracker import open_tracker
 from rlcore.tracking.tracker import Tracker
 from rlcore.tracking.view import RunView
-from rlcore.tracking.wandb_sink import WandbSettings
+from rlcore.tracking.wandb_sink import WandbSettings, choose_mode
 
 if TYPE_CHECKING:
     from experiments.build import ExperimentParts
@@ -80,8 +80,10 @@ def run(
         Interrupted: A signal stopped the run; it can be resumed.
         RlcoreError: Training failed; the message says where the last checkpoint is.
     """
+    _check_overrides(overrides)
     resolved = load_config(config, overrides)
     settings = resolved.config
+    choose_mode(wandb or settings.track.wandb.mode)  # refused before there is a folder
     folder = RunFolder.create(
         out,
         name or settings.name,
@@ -102,6 +104,11 @@ def run(
     )
     with folder:
         return Session(folder, resolved, console=console, wandb=wandb).train()
+
+
+def _check_overrides(overrides: object) -> None:
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        raise ConfigError(f"overrides must be a list of 'key=value' strings, got {overrides!r}")
 
 
 def _command(config: object, overrides: Sequence[str]) -> str:
@@ -136,6 +143,7 @@ def resume(
     """
     from experiments.resume import check_changes
 
+    _check_overrides(overrides)
     path = resolve_run(selector).path
     before = load_config(path / CONFIG_FILE)
     after = load_config(path / CONFIG_FILE, overrides)
@@ -196,6 +204,7 @@ class Session:
         self.resume = resume
         self.tracker = self._open_tracker(console, wandb)
         self._signal: str | None = None
+        self._evaluating = False
         self._last_status = 0.0
         self.evaluator = Evaluator(folder.path, self.config.eval)
         self._step = 0
@@ -252,6 +261,10 @@ class Session:
                 self.tracker.event("failed", message=str(error))
             self._status(self._stopped_state() if state == "interrupted" else state, str(error))
             raise
+        except KeyboardInterrupt:
+            done, name = "evaluation" if self._evaluating else "training", self._signal or "SIGINT"
+            self._status(self._stopped_state(), f"{done} was stopped at once by {name}")
+            raise Interrupted(name, self.run) from None
         except BaseException as error:
             self._status("failed", f"{type(error).__name__}: {error}")
             raise
@@ -327,7 +340,10 @@ class Session:
         elif kind == "checkpoint_failed":
             self.tracker.event("warning", message=f"checkpoint not written: {message['message']}")
             if message["final"]:
-                raise CheckpointError(f"the final checkpoint: {message['message']}")
+                raise RlcoreError(
+                    f"the final checkpoint was not written: {message['message']}; the one before "
+                    f"it is kept: rlcore run --resume {self.folder.path}"
+                )
             return
         self.tracker.event(kind, **fields)
 
@@ -344,6 +360,7 @@ class Session:
         from experiments.evaluate import evaluate_run
 
         self.tracker.event("state", state="evaluating", waiting_for="evaluation episodes")
+        self._evaluating = True
         result = evaluate_run(
             self.folder.path,
             episodes=self.config.eval.episodes,
@@ -372,12 +389,16 @@ class Session:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn the first SIGINT or SIGTERM into a request to stop; the second stops at once."""
+        """Turn the first SIGINT or SIGTERM into a request to stop; the second stops at once.
+
+        During the final evaluation there is nothing left to save: the first one stops it.
+        """
 
         def handle(number: int, _: FrameType | None) -> None:
-            if self._signal is not None:
-                raise KeyboardInterrupt
+            at_once = self._signal is not None or self._evaluating
             self._signal = signal.Signals(number).name
+            if at_once:
+                raise KeyboardInterrupt
 
         old = {}
         try:

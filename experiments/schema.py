@@ -44,7 +44,7 @@ class EnvConfig:
     Attributes:
         id: Gymnasium id, for example ``CartPole-v1`` or ``ALE/Pong-v5``.
         num_envs: Environments in all actors together.
-        preset: A named stack of wrappers: ``atari``.
+        preset: A named stack of wrappers: ``atari``, ``classic`` or ``mujoco``.
         kwargs: Arguments of ``gymnasium.make``.
         wrappers: Further wrappers, each with a ``type``.
         vectorization: ``native`` needs a vector form of the environment, ``sync`` steps plain ones
@@ -56,7 +56,7 @@ class EnvConfig:
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     id: str
     num_envs: int = 16
-    preset: Literal["atari"] | None = None
+    preset: Literal["atari", "classic", "mujoco"] | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: tuple[dict[str, Any], ...] = ()
     vectorization: Literal["auto", "native", "sync"] = "auto"

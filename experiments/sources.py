@@ -92,16 +92,24 @@ def spelled_out(path: Path, value: Any) -> Any:
 
 
 def merge(base: Tree, top: Tree) -> Tree:
-    """Return ``base`` with ``top`` laid over it: mappings merge, everything else is replaced."""
+    """Return ``base`` with ``top`` laid over it; see :func:`merge_mapping`."""
     merged = Tree(base.data, dict(base.places))
-    merged.data = _merge_mapping(merged, base.data, top.data, ())
+    merged.data = merge_mapping(merged, base.data, top.data, ())
     merged.places.update(top.places)
     return merged
 
 
-def _merge_mapping(
+def merge_mapping(
     merged: Tree, base: dict[str, Any], top: dict[str, Any], path: Path
 ) -> dict[str, Any]:
+    """Return ``base`` with ``top`` laid over it: mappings merge, everything else is replaced.
+
+    A mapping of another ``type`` replaces too: the settings of one agent, optimizer or network mean
+    nothing to another. Places of what is replaced are dropped from ``merged``.
+    """
+    if "type" in top and top["type"] != base.get("type", top["type"]):
+        merged.forget(path)
+        return top
     result = dict(base)
     for key, value in top.items():
         below = (*path, key)
@@ -109,7 +117,7 @@ def _merge_mapping(
         if isinstance(value, dict):
             old = spelled_out(below, old)
         if isinstance(value, dict) and isinstance(old, dict):
-            result[key] = _merge_mapping(merged, old, value, below)
+            result[key] = merge_mapping(merged, old, value, below)
         else:
             merged.forget(below)
             result[key] = value

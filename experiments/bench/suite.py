@@ -10,11 +10,12 @@ from typing import Any
 from experiments.bench.harness import Row, Side, compare, machine, sample, table, write
 from rlcore.errors import ConfigError, RlcoreError
 
-CARTPOLE = "experiments/configs/impala/cartpole.yaml"
-THROUGHPUT = "experiments/configs/bench/cartpole-throughput.yaml"
-PLAIN = "experiments/configs/bench/cartpole-plain.yaml"
-NOOP = "experiments/configs/bench/noop-image.yaml"
-PONG = "experiments/configs/bench/pong-cpu.yaml"
+CONFIGS = str(Path(__file__).resolve().parents[1] / "configs")
+CARTPOLE = CONFIGS + "/impala/cartpole.yaml"
+THROUGHPUT = CONFIGS + "/bench/cartpole-throughput.yaml"
+PLAIN = CONFIGS + "/bench/cartpole-plain.yaml"
+NOOP = CONFIGS + "/bench/noop-image.yaml"
+PONG = CONFIGS + "/bench/pong-cpu.yaml"
 SECONDS = 4.0
 
 Say = Callable[[str], None]

@@ -5,6 +5,7 @@ This module imports no torch, so that experiment files can be checked in a fract
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -30,6 +31,15 @@ _FORBID: dict[str, Any] = {"extra": "forbid"}
 def _positive(name: str, value: float) -> None:
     if not value > 0:
         raise ConfigError(f"{name} must be > 0, got {value}")
+    if value == math.inf:
+        raise ConfigError(f"{name} must be finite, got {value}")
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not value >= 0:
+        raise ConfigError(f"{name} must be >= 0, got {value}")
+    if value == math.inf:
+        raise ConfigError(f"{name} must be finite, got {value}")
 
 
 def _share(name: str, value: float) -> None:
@@ -129,8 +139,7 @@ class AdamWConfig:
         _positive("eps", self.eps)
         for beta in self.betas:
             _share("betas", beta)
-        if not self.weight_decay >= 0:
-            raise ConfigError(f"weight_decay must be >= 0, got {self.weight_decay}")
+        _not_negative("weight_decay", self.weight_decay)
 
     def build(self) -> UpdateRule:
         """Return the update rule."""
@@ -172,8 +181,7 @@ class RMSPropConfig:
         _positive("eps", self.eps)
         _share("alpha", self.alpha)
         _share("momentum", self.momentum)
-        if not self.g_init >= 0:
-            raise ConfigError(f"g_init must be >= 0, got {self.g_init}")
+        _not_negative("g_init", self.g_init)
 
     def build(self) -> UpdateRule:
         """Return the update rule."""

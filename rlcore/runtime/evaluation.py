@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,12 @@ import torch
 from torch import nn
 
 from rlcore.data.seeding import derive_seed
+from rlcore.errors import EnvContractError
 from rlcore.runtime.contracts import Agent
 from rlcore.runtime.env_stream import EnvStream, StepRow
+
+MAX_EPISODE_STEPS = 1_000_000
+"""An episode longer than this has no end; the longest of Atari's presets has 27,000 steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +43,22 @@ def play_episodes(
     *,
     seed: int,
     deterministic: bool = True,
-    on_step: Callable[[], None] | None = None,
 ) -> list[Episode]:
-    """Play ``episodes`` whole episodes and return them, by environment.
+    """Play ``episodes`` whole episodes and return them, by environment; see :func:`playing`."""
+    steps = playing(agent, network, stream, episodes, seed=seed, deterministic=deterministic)
+    return sorted((episode for ended in steps for episode in ended), key=lambda e: e.env)
+
+
+def playing(
+    agent: Agent,
+    network: nn.Module,
+    stream: EnvStream,
+    episodes: int,
+    *,
+    seed: int,
+    deterministic: bool = True,
+) -> Iterator[list[Episode]]:
+    """Play whole episodes; after each step of the stream, yield those that it ended.
 
     Each environment plays a fixed number of episodes, decided beforehand: taking the first ones to
     finish would favour short episodes.
@@ -53,7 +70,9 @@ def play_episodes(
         episodes: How many.
         seed: Root of the environments' and the actions' seeds.
         deterministic: Take the most likely action instead of sampling.
-        on_step: Called after every step of the stream (rendering).
+
+    Raises:
+        EnvContractError: An episode does not end within :data:`MAX_EPISODE_STEPS`.
     """
     count = stream.num_envs
     quota = np.full(count, episodes // count)
@@ -65,9 +84,10 @@ def play_episodes(
     start = agent.initial_state(network, count)
     state = start
     generator = torch.Generator().manual_seed(derive_seed(seed, "act"))
-    done: list[list[Episode]] = [[] for _ in range(count)]
-    with torch.inference_mode():
-        while any(len(done[env]) < quota[env] for env in range(count)):
+    played = np.zeros(count, np.int64)
+    running = np.zeros(count, np.int64)
+    while (played < quota).any():
+        with torch.inference_mode():
             if state and first.any():
                 mask = torch.from_numpy(first.copy())
                 state = tuple(
@@ -77,14 +97,22 @@ def play_episodes(
             step = agent.act(network, torch.from_numpy(obs), state, generator, deterministic)
             state = step.state
             stream.step(step.action.numpy(), row)
-            obs[...], first[...] = row.obs, row.first
-            for env in np.flatnonzero(row.episode_length):
-                if len(done[env]) < quota[env]:
-                    value, length = float(row.episode_return[env]), int(row.episode_length[env])
-                    done[env].append(Episode(int(env), value, length, seeds[env]))
-            if on_step is not None:
-                on_step()
-    return [episode for played in done for episode in played]
+        obs[...], first[...] = row.obs, row.first
+        running = np.where(row.episode_length > 0, 0, running + 1)
+        if running.max() > MAX_EPISODE_STEPS:
+            raise EnvContractError(
+                f"an episode of environment {int(running.argmax())} has not ended after "
+                f"{MAX_EPISODE_STEPS:,} steps; give the environment a time limit "
+                "(max_episode_steps when it is registered)"
+            )
+        ended = np.flatnonzero((row.episode_length > 0) & (played < quota))
+        played[ended] += 1
+        yield [
+            Episode(
+                int(env), float(row.episode_return[env]), int(row.episode_length[env]), seeds[env]
+            )
+            for env in ended
+        ]
 
 
 def step_buffers(stream: EnvStream) -> tuple[np.ndarray, StepRow]:

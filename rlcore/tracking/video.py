@@ -40,8 +40,9 @@ def record_video(
     """Write ``[H, W, 3]`` uint8 frames as they come; return the file written.
 
     With ``imageio-ffmpeg`` that is an H.264 mp4; with Pillow alone a GIF beside it, and ``note`` is
-    told. Odd sizes are padded by a row or column. ``metadata`` goes, with frame count and size,
-    into a JSON file of the same name. A video that fails half-way leaves no file.
+    told. Odd sizes are padded by a row or column. ``metadata``, which may be filled in while the
+    frames come, goes with frame count and size into a JSON file of the same name. A video that
+    fails half-way leaves no file.
 
     Raises:
         MissingDependencyError: Neither package is installed.

@@ -282,6 +282,56 @@ def test_a_signal_leaves_a_run_that_goes_on(
     assert cli.main(["run", "--resume", "runs/one", "stop.updates=1"]) == 0
 
 
+def test_a_second_signal_stops_at_once(repo_root: Path, folder: Path) -> None:
+    """The first waits for a last checkpoint, and so for a slow environment; the second does not."""
+    slow = ["env.id=testing/faulty-v0", "env.module=envs", "env.kwargs={fault: slow, seconds: 3}"]
+    limits = ["stop.updates=10M", "env.num_envs=1", "runtime={placement: local, schedule: async}"]
+    process = start(repo_root, "run", "small.yaml", "--name", "one", *slow, *limits)
+    try:
+        wait_for(folder / "runs/one/events.jsonl", '"started"', process)
+        process.send_signal(signal.SIGINT)
+        wait_for(folder / "runs/one/events.jsonl", '"stopping"', process)
+        sent = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    assert time.monotonic() - sent < 10
+    status = json.loads((folder / "runs/one/STATUS.json").read_text())
+    assert status["state"] == "interrupted"
+    assert status["reason"] == "training was stopped at once by SIGINT"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_final_evaluation(
+    repo_root: Path, folder: Path, number: signal.Signals
+) -> None:
+    words = ["stop.updates=2", "eval.episodes=1000000"]
+    process = start(repo_root, "run", "small.yaml", "--name", "one", *words)
+    try:
+        wait_for(folder / "runs/one/events.jsonl", '"evaluating"', process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == (130 if number == signal.SIGINT else 0), err
+    status = json.loads((folder / "runs/one/STATUS.json").read_text())
+    assert status["state"] == ("interrupted" if number == signal.SIGINT else "preempted")
+    assert status["reason"] == f"evaluation was stopped at once by {number.name}"
+    assert cli.main(["eval", "runs/one", "--episodes", "1"]) == 0  # training had been saved
+
+
+def wait_for(path: Path, text: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < deadline, f"no {text} in {path}"
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
 def test_dry_run_prints_what_can_be_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "small.yaml", "seed=4", "--dry-run"]) == 0
     (folder / "again.yaml").write_text(capsys.readouterr().out)

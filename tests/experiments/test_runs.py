@@ -8,9 +8,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import experiments
 from experiments.runs import (
     Run,
     diff_runs,
@@ -22,7 +24,7 @@ from experiments.runs import (
     resolve_run,
     show_run,
 )
-from rlcore.errors import RunFolderError
+from rlcore.errors import ConfigError, RunFolderError
 from rlcore.tracking.files import JsonlSink
 
 
@@ -210,3 +212,27 @@ def test_metrics_of_a_killed_run(tmp_path: Path) -> None:
     records = Run(folder).metrics()
     assert [r["step/env"] for r in records] == [100, 200]
     assert math.isnan(records[1]["loss/value"])
+
+
+@pytest.mark.parametrize("episodes", ["3", 0, 2.0, True])
+def test_a_wrong_number_of_episodes_is_named(episodes: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="episodes must be a whole number >= 1, got"):
+        Run(tmp_path).evaluate(episodes)
+
+
+def test_overrides_in_one_string_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must be a list of 'key=value' strings, got 'seed=3'"):
+        experiments.run({}, "seed=3", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_online_tracking_without_a_key_is_refused_before_there_is_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    config = {"env": "CartPole-v1", "agent": "impala", "stop": {"updates": 1}}
+    with pytest.raises(ConfigError, match="no key was found"):
+        experiments.run(config, ["track.wandb=online"], out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -223,3 +223,28 @@ def test_the_schema_knows_every_setting() -> None:
 def test_config_objects_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().config.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 / 0\n", "failed while it was imported: ZeroDivisionError: division by zero"),
+        ("def f(:\n", "cannot be read: invalid syntax"),
+        ("import no_such_package_at_all\n", "No module named 'no_such_package_at_all'"),
+    ],
+)
+def test_a_module_that_fails_is_a_problem_with_its_place(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_worlds.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {
+        "env": {"id": "CartPole-v1", "module": "broken_worlds"},
+        "agent": "impala",
+        "stop": {"updates": 1},
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_config(config)
+    assert words in str(caught.value)
+    if "import" not in text:
+        assert "broken_worlds.py, line 1)" in str(caught.value)
