@@ -25,6 +25,11 @@ class DeviceField:
         """Shape of the tensor."""
         return tuple(self.tensor.shape)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers, as NumPy names it."""
+        return np.dtype(str(self.tensor.dtype).removeprefix("torch."))
+
     def __len__(self) -> int:
         return len(self.tensor)
 

@@ -149,6 +149,8 @@ class FinRayLBM(Model):
         dtype = given["dtype"] if dtype is None else dtype
         backend = given["backend"] if backend is None else backend
         device = given["device"] if device is None else device
+        if not isinstance(device, str):
+            raise ValueError(f"{self.id}: device must be a name such as cuda, got {device!r}")
         check_choice(self.id, "dtype", dtype, ("float64", "float32"))
         check_choice(self.id, "backend", backend, BACKENDS)
         check_choice(self.id, "walls", walls, ("periodic", "free_slip"))
@@ -171,7 +173,12 @@ class FinRayLBM(Model):
         )
         self._probes = self._probe_cells()
         extra = {"threads": threads} if backend == "numba" else {}
-        self.engine: Engine = make_engine(backend, self.fluid, self.chain, dtype, device, **extra)
+        try:
+            self.engine: Engine = make_engine(
+                backend, self.fluid, self.chain, dtype, device, **extra
+            )
+        except ValueError as error:
+            raise ValueError(f"{self.id}: {error}") from None
         self._key = (cells, u, width, height, n_links, n_actions, re, mass_ratio, stiffness, walls)
         self._key += (base_offset, self.passive_time, dtype, backend)
 

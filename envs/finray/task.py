@@ -180,7 +180,10 @@ def measured(values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _check_probes(id: str, probes: Any) -> np.ndarray:
-    places = np.array([*probes], np.float64).reshape(-1, 2) if len(probes) else np.zeros((0, 2))
+    try:
+        places = np.array([[float(x), float(y)] for x, y in probes]).reshape(-1, 2)
+    except (TypeError, ValueError):
+        places = np.full((1, 2), np.nan)
     if not np.isfinite(places).all():
         raise ValueError(f"{id}: probes must be pairs of numbers, got {probes!r}")
     return places
