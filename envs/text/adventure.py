@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,19 @@ class Progress:
     items: tuple[tuple[str, str], ...]
     scored: frozenset[int]
 
+    @classmethod
+    def of(cls, plain: tuple[Any, ...]) -> Progress:
+        """Return the progress that ``plain`` gave."""
+        room, unlocked, opened, items, scored = plain
+        pairs = tuple((item, where) for item, where in items)
+        return cls(room, frozenset(unlocked), frozenset(opened), pairs, frozenset(scored))
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return the same as tuples, numbers and texts, as it is kept in the state."""
+        sets = (tuple(sorted(s)) for s in (self.unlocked, self.opened, self.scored))
+        unlocked, opened, scored = sets
+        return (self.room, unlocked, opened, self.items, scored)
+
     def where(self, item: str) -> str | None:
         """Return where an item is, or None if there is none of that name."""
         return dict(self.items).get(item)
@@ -80,10 +94,17 @@ class Adventure(TextModel):
         """Draw a world for each game."""
         if options:
             raise ValueError(f"{self.id}: there are no options, got {sorted(options)}")
-        worlds = [make_world(rng, self.depth, self.distractors)[0] for rng in rngs]
-        none: frozenset[int] = frozenset()
-        starts = [Progress(w.start, none, none, tuple(w.items.items()), none) for w in worlds]
-        return {"world": objects(worlds), "progress": objects(starts)}
+        seeds = np.array([int(rng.integers(1 << 31)) for rng in rngs], np.int64)
+        starts = [start_of(self.world(seed)).plain() for seed in seeds.tolist()]
+        return {"world": seeds, "progress": objects(starts)}
+
+    def world(self, seed: int) -> World:
+        """Return the world of ``state["world"]``; it follows from the number."""
+        return _world(seed, self.depth, self.distractors)
+
+    def _games(self, state: State) -> list[tuple[World, Progress]]:
+        pairs = zip(state["world"].tolist(), state["progress"], strict=True)
+        return [(self.world(seed), Progress.of(plain)) for seed, plain in pairs]
 
     def prompts(self, state: State) -> list[str]:
         """Return the quest and the first room."""
@@ -91,32 +112,43 @@ class Adventure(TextModel):
             f"Find the {world.treasure} and put it on the {ALTAR} in the "
             f"{world.rooms[world.altar]}."
             f"\n{describe(world, progress)}"
-            for world, progress in zip(state["world"], state["progress"], strict=True)
+            for world, progress in self._games(state)
         ]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return the commands that can be obeyed and the score."""
-        pairs = zip(state["world"], state["progress"], strict=True)
-        score = np.array([len(p.scored) for p in state["progress"]], np.int64)
-        return {"valid_actions": objects([valid_actions(w, p) for w, p in pairs]), "score": score}
+        games = self._games(state)
+        score = np.array([len(progress.scored) for _, progress in games], np.int64)
+        actions = [valid_actions(world, progress) for world, progress in games]
+        return {"valid_actions": objects(actions), "score": score}
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Obey one command in each game."""
         n = len(texts)
         replies, reward = [""] * n, np.zeros(n)
         valid = np.zeros(n, bool)
-        after = state["progress"].copy()
-        for k, text in enumerate(texts):
-            world, before = state["world"][k], state["progress"][k]
-            after[k], reply = obey(world, before, plain(text, self.max_action))
+        won, kept = np.zeros(n, bool), []
+        for k, (world, before) in enumerate(self._games(state)):
+            after, reply = obey(world, before, plain(texts[k], self.max_action))
             valid[k] = reply != UNKNOWN
-            reward[k] = len(after[k].scored) - len(before.scored)
-            replies[k] = f"{reply}\n{describe(world, after[k])}"
-        state["progress"] = after
-        state["won"] = won = np.array(
-            [w.depth - 1 in p.scored for w, p in zip(state["world"], after, strict=True)]
-        )
+            reward[k] = len(after.scored) - len(before.scored)
+            won[k] = world.depth - 1 in after.scored
+            replies[k] = f"{reply}\n{describe(world, after)}"
+            kept.append(after.plain())
+        state["progress"], state["won"] = objects(kept), won
         return Turn(objects(replies), reward, won, valid, info=self.more_info(state))
+
+
+@functools.lru_cache(4096)
+def _world(seed: int, depth: int, distractors: int) -> World:
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, depth, distractors])))
+    return make_world(rng, depth, distractors)[0]
+
+
+def start_of(world: World) -> Progress:
+    """Return the progress at the start."""
+    none: frozenset[int] = frozenset()
+    return Progress(world.start, none, none, tuple(world.items.items()), none)
 
 
 def describe(world: World, progress: Progress) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from envs.text.oracles import Oracle, Table, make_oracle
+from envs.core import check_choice
+from envs.text.oracles import ORACLES, Oracle, Table, make_oracle
 
 
 def check_oracle(env: str, name: str, table: Table, options: dict[str, Any] | None) -> Oracle:
@@ -14,12 +15,13 @@ def check_oracle(env: str, name: str, table: Table, options: dict[str, Any] | No
     Raises:
         ValueError: The name or an option is unknown; the message names the environment.
     """
+    check_choice(env, "oracle", name if isinstance(name, str) else repr(name), ORACLES)
     if options is not None and not isinstance(options, dict):
         raise ValueError(f"{env}: oracle_options must be a mapping, got {options!r}")
     try:
         return make_oracle(name, table, options or {})
     except ValueError as error:
-        raise ValueError(f"{env}: {error}") from None
+        raise ValueError(f"{env}: oracle_options: {error}") from None
 
 
 def hidden_option(env: str, options: Mapping[str, Any], spellings: Mapping[str, int]) -> int | None:

@@ -190,11 +190,14 @@ class ReplayOracle:
         return answers
 
 
+ORACLES = ("table", "noisy", "local-lm", "http", "cached", "replay")
+
+
 def make_oracle(name: str, table: Table, options: dict[str, Any]) -> Oracle:
     """Return an oracle by name.
 
     Args:
-        name: ``table``, ``noisy``, ``local-lm``, ``http``, ``cached`` or ``replay``.
+        name: One of :data:`ORACLES`.
         table: The game's table.
         options: Arguments of the oracle. Those of ``cached`` are ``path``, ``inner`` (a name) and
             ``options`` (the inner oracle's own).
@@ -217,7 +220,7 @@ def make_oracle(name: str, table: Table, options: dict[str, Any]) -> Oracle:
         "replay": ReplayOracle,
     }
     if name not in makers:
-        raise ValueError(f"oracle must be one of {', '.join(makers)}, got {name!r}")
+        raise ValueError(f"oracle must be one of {', '.join(ORACLES)}, got {name!r}")
     try:
         return makers[name](**options)
     except TypeError as error:

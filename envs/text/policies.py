@@ -267,8 +267,9 @@ def _adventure_expert(env: Any) -> Policy:
     def act(obs: str, info: dict[str, Any]) -> str:
         if not ahead or _asked(info) != last[0]:  # somebody else has played in between
             state = env.get_state()["model"]
-            now: Progress = state["progress"][0]
-            found = plan(state["world"][0], now.room, now.opened, now.unlocked, dict(now.items))
+            now = Progress.of(state["progress"]["objects"][0])
+            world = env.model.world(int(state["world"][0]))
+            found = plan(world, now.room, now.opened, now.unlocked, dict(now.items))
             ahead[:] = found or ["look"]
         last[0] = ahead.pop(0)
         return last[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from envs.text.bm25 import BM25
 from envs.text.forms import TextEnv, TextVectorEnv
 from envs.text.letters import plain
 from envs.text.model import TextModel, Turn, objects
-from envs.text.shop_catalogue import Item, make_catalogue, make_goal, reward_of
+from envs.text.shop_catalogue import Goal, Item, make_catalogue, make_goal, reward_of
 
 PAGE, FOUND = 10, 50
 SUBPAGES = ("description", "features", "reviews")
@@ -76,43 +76,53 @@ class Shop(TextModel):
         super().__init__()
         size = check_integer(self.id, "items", items, 100, 10_000)
         seed = check_integer(self.id, "catalogue_seed", catalogue_seed, 0)
+        self._goals: dict[int, Goal] = {}
         self.items, self.index, self.by_code = shop_of(seed, size)
 
     def deal(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
         """Draw a wish for each game."""
         if options:
             raise ValueError(f"{self.id}: there are no options, got {sorted(options)}")
-        goals = [make_goal(rng, self.items) for rng in rngs]
-        return {"goal": objects(goals), "page": objects([Page()] * len(rngs))}
+        seeds = np.array([int(rng.integers(1 << 31)) for rng in rngs], np.int64)
+        return {"goal": seeds, "page": objects([astuple(Page())] * len(rngs))}
+
+    def goal(self, seed: int) -> Goal:
+        """Return the wish of ``state["goal"]``; it follows from the number."""
+        if seed not in self._goals:
+            if len(self._goals) >= 4096:
+                self._goals.clear()
+            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+            self._goals[seed] = make_goal(rng, self.items)
+        return self._goals[seed]
 
     def prompts(self, state: State) -> list[str]:
         """Return the wish and the first page."""
-        pairs = zip(state["goal"], state["page"], strict=True)
-        return [f"{goal.instruction}\n{self.show(page)}" for goal, page in pairs]
+        pairs = zip(state["goal"].tolist(), state["page"], strict=True)
+        return [f"{self.goal(g).instruction}\n{self.show(Page(*page))}" for g, page in pairs]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return what can be clicked."""
-        return {"clickable": objects([self.clickable(page) for page in state["page"]])}
+        return {"clickable": objects([self.clickable(Page(*page)) for page in state["page"]])}
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Carry out one action in each game."""
         n = len(texts)
         replies, reward = [""] * n, np.zeros(n)
         valid, bought = np.zeros(n, bool), np.zeros(n, bool)
-        pages = state["page"].copy()
+        pages = [Page(*page) for page in state["page"]]
         for k, text in enumerate(texts):
             page = self.act(pages[k], plain(text, self.max_action))
             if page == BUY:
                 valid[k] = bought[k] = True
                 item = self.by_code[pages[k].item]
-                reward[k] = reward_of(state["goal"][k], item, dict(pages[k].chosen))
+                reward[k] = reward_of(self.goal(int(state["goal"][k])), item, dict(pages[k].chosen))
                 replies[k] = f"Thank you for buying. Score: {reward[k]:.2f}."
             elif isinstance(page, Page):
                 valid[k], pages[k] = True, page
                 replies[k] = self.show(page)
             else:
                 replies[k] = f"{UNKNOWN}\n{self.show(pages[k])}"
-        state["page"] = pages
+        state["page"] = objects([astuple(page) for page in pages])
         state["won"] = reward == 1.0
         return Turn(objects(replies), reward, bought, valid, info=self.more_info(state))
 
