@@ -144,7 +144,8 @@ def test_the_next_episode_differs_from_the_first(id, contract):
     env, starts = contract.make(id), []
     for seed in (5, *[None] * 6):  # what is hidden may differ where what is seen does not
         seen = env.reset(seed=seed)
-        starts.append((seen, env.unwrapped.get_state()["model"]))
+        keeps = hasattr(env.unwrapped, "get_state")
+        starts.append((seen, env.unwrapped.get_state()["model"] if keeps else None))
     assert len({digest(start) for start in starts}) > 1
 
 
