@@ -1,0 +1,173 @@
+"""The compiled raycaster, for ``backend="numba"``: the sums of :mod:`envs.labyrinth.view`.
+
+Columns of pixels are drawn one by one, sky, wall, floor, then objects from far to near. This module
+is imported only when it is asked for; without numba that raises an ``ImportError``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+try:
+    from numba import njit
+except ImportError as error:  # pragma: no cover - numba is installed where the tests run
+    raise ImportError(
+        "labyrinth/random-v0: backend='numba' needs numba: pip install 'rlcore[fast]', "
+        "or take backend='numpy'"
+    ) from error
+
+from envs.labyrinth.textures import LIGHT_SHIFT, LIGHTS, SIDE_LIGHT, Paint
+from envs.labyrinth.units import (
+    APPLE,
+    BLOCK,
+    DEPTH_BITS,
+    EATEN,
+    FREE,
+    HALF_WIDTH,
+    NEAR,
+    OBJECTS,
+    PLACE_BITS,
+    PORTAL,
+    ROW_SCALE,
+    ROW_SHIFT,
+    SIDE,
+    SIZE,
+    TEXEL_BITS,
+    TEXELS,
+    WALLS,
+    RayTables,
+)
+
+HALF, TEXTURE = TEXELS // 2, TEXELS * TEXELS
+FINE, FAR_SHIFT = PLACE_BITS - TEXEL_BITS, 2 * DEPTH_BITS - PLACE_BITS
+APPLE_HALF, PORTAL_HALF = HALF_WIDTH[APPLE], HALF_WIDTH[PORTAL]
+
+
+class NumbaView:
+    """Draws what players see; the compiled twin of :class:`envs.labyrinth.view.View`."""
+
+    def __init__(self, rays: RayTables, paint: Paint) -> None:
+        self._rays = (rays.forward, rays.camera, rays.ray_x, rays.ray_y, rays.cross_x,
+                      rays.cross_y, rays.floor_depth)  # fmt: skip
+        self._paint = (paint.walls, paint.things, paint.floor, _bytes(paint.colours),
+                       _bytes(paint.sky), paint.floor_light)  # fmt: skip
+
+    def draw(self, blocks: Any, x: Any, y: Any, heading: Any) -> np.ndarray:
+        """Return pictures, uint8 ``[n, 84, 84, 3]``."""
+        pictures = np.empty((len(x), SIZE, SIZE, 3), np.uint8)
+        draw_all(self._rays, self._paint, blocks, x, y, heading, pictures)
+        return pictures
+
+
+def _bytes(packed: np.ndarray) -> np.ndarray:
+    channels = [(packed >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)]
+    return np.stack(channels, -1)
+
+
+@njit(nogil=True, cache=True)
+def draw_all(rays, paint, blocks, x, y, heading, pictures):  # type: ignore[no-untyped-def]
+    """Draw every player's picture into ``pictures``."""
+    things = np.zeros((OBJECTS, 3), np.int64)  # slope, base and light of the objects of a column
+    for k in range(len(x)):
+        for column in range(SIZE):
+            wall = _cast(rays, blocks[k], x[k], y[k], heading[k], column, things)
+            _paint_column(rays, paint, wall, x[k], y[k], heading[k], column, pictures[k])
+            for j in range(wall[3] - 1, -1, -1):
+                _paint_thing(paint, things[j], pictures[k, :, column])
+
+
+@njit(nogil=True, cache=True)
+def _cast(rays, blocks, x, y, heading, column, things):  # type: ignore[no-untyped-def]
+    """Walk one ray; return slope, base and light of the wall, and how many objects it met."""
+    ray_x, ray_y = np.int64(rays[2][heading, column]), np.int64(rays[3][heading, column])
+    cross_x, cross_y = np.int64(rays[4][heading, column]), np.int64(rays[5][heading, column])
+    off_x, off_y = x & (BLOCK - 1), y & (BLOCK - 1)
+    next_x = ((off_x if ray_x < 0 else BLOCK - off_x) * cross_x) >> PLACE_BITS
+    next_y = ((off_y if ray_y < 0 else BLOCK - off_y) * cross_y) >> PLACE_BITS
+    step_x, step_y = (-1 if ray_x < 0 else 1), (-SIDE if ray_y < 0 else SIDE)
+    at = (y >> PLACE_BITS) * SIDE + (x >> PLACE_BITS)
+    met = 0
+    while True:
+        across = next_x < next_y
+        if across:
+            depth = next_x
+            next_x += cross_x
+            at += step_x
+        else:
+            depth = next_y
+            next_y += cross_y
+            at += step_y
+        block = np.int64(blocks[at])
+        if block != FREE and block <= WALLS:
+            break
+        if block >= APPLE and block != EATEN and met < OBJECTS:
+            met += _meet(rays, x, y, heading, column, block, at, things[met])
+    if across:
+        place = y + ((depth * ray_y) >> FAR_SHIFT)
+    else:
+        place = x + ((depth * ray_x) >> FAR_SHIFT)
+    base = block * TEXTURE + ((place >> FINE) & (TEXELS - 1)) * TEXELS
+    light = (depth >> LIGHT_SHIFT) + (SIDE_LIGHT if across else 0)
+    return (depth * ROW_SCALE) >> ROW_SHIFT, base, min(light, LIGHTS - 1) * LIGHTS, met
+
+
+@njit(nogil=True, cache=True)
+def _meet(rays, x, y, heading, column, block, at, thing):  # type: ignore[no-untyped-def]
+    """Note the object in block ``at`` if the ray hits it; return how many it hit, 0 or 1."""
+    cos, sin = np.int64(rays[0][heading, 0]), np.int64(rays[0][heading, 1])
+    dx = at % SIDE * BLOCK + BLOCK // 2 - x
+    dy = at // SIDE * BLOCK + BLOCK // 2 - y
+    depth = (dx * cos + dy * sin) >> PLACE_BITS
+    side = (dy * cos - dx * sin) >> PLACE_BITS
+    off = ((rays[1][column] * depth) >> DEPTH_BITS) - side
+    texel = HALF + (off >> (DEPTH_BITS - TEXEL_BITS))
+    half = PORTAL_HALF if block == PORTAL else APPLE_HALF
+    if depth < NEAR or texel < HALF - half or texel >= HALF + half:
+        return 0
+    thing[0] = (depth * ROW_SCALE) >> ROW_SHIFT
+    thing[1] = (TEXTURE if block == PORTAL else 0) + texel * TEXELS
+    thing[2] = min(depth >> (LIGHT_SHIFT + 1), LIGHTS - 1) * LIGHTS
+    return 1
+
+
+@njit(nogil=True, cache=True)
+def _paint_column(rays, paint, wall, x, y, heading, column, picture):  # type: ignore[no-untyped-def]
+    walls, _, floor, colours, sky, floor_light = paint
+    slope, base, light, _ = wall
+    ray_x, ray_y = np.int64(rays[2][heading, column]), np.int64(rays[3][heading, column])
+    row = 0
+    while row < SIZE // 2 and ((2 * row + 1 - SIZE) * slope) >> 16 < -HALF:
+        for c in range(3):
+            picture[row, column, c] = sky[row, c]
+        row += 1
+    while row < SIZE:
+        texel = HALF + (((2 * row + 1 - SIZE) * slope) >> 16)
+        if texel >= TEXELS:
+            break
+        number = light + walls[base + texel]
+        for c in range(3):
+            picture[row, column, c] = colours[number, c]
+        row += 1
+    while row < SIZE:
+        depth = np.int64(rays[6][row])
+        to_x = ((x + ((depth * ray_x) >> FAR_SHIFT)) >> FINE) & (TEXELS - 1)
+        to_y = ((y + ((depth * ray_y) >> FAR_SHIFT)) >> FINE) & (TEXELS - 1)
+        number = floor_light[row] + floor[to_y * TEXELS + to_x]
+        for c in range(3):
+            picture[row, column, c] = colours[number, c]
+        row += 1
+
+
+@njit(nogil=True, cache=True)
+def _paint_thing(paint, thing, pixels):  # type: ignore[no-untyped-def]
+    things, colours = paint[1], paint[3]
+    slope, base, light = thing
+    for row in range(SIZE):
+        texel = HALF + (((2 * row + 1 - SIZE) * slope) >> 16)
+        if 0 <= texel < TEXELS:
+            number = things[base + texel]
+            if number > 0:
+                for c in range(3):
+                    pixels[row, c] = colours[light + number, c]
