@@ -79,9 +79,8 @@ def report(backend: str, device: str, n: int, steps: int) -> None:
     reset = seconds(lambda k: env.reset(), device, 2)
     whole = (step * env.max_episode_steps + reset) / env.max_episode_steps
     rate = n * SIZE * SIZE * 3 / draw / 1e9
-    say(
-        f"{backend:>8} {n:>7} {n / draw:>12,.0f} {n / whole:>12,.0f} {reset * 1e3:>9.1f} {rate:>7.1f}"
-    )
+    rates = f"{n / draw:>12,.0f} {n / whole:>12,.0f}"
+    say(f"{backend:>8} {n:>7} {rates} {reset * 1e3:>9.1f} {rate:>7.1f}")
 
 
 def seconds(work: Callable[[int], Any], device: str, repeats: int) -> float:
@@ -91,7 +90,8 @@ def seconds(work: Callable[[int], Any], device: str, repeats: int) -> float:
         for k in range(repeats):
             work(k)
         return (time.process_time() - started) / repeats
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    event: Any = torch.cuda.Event
+    first, last = event(enable_timing=True), event(enable_timing=True)
     work(0)
     torch.cuda.synchronize()
     first.record()
@@ -99,7 +99,7 @@ def seconds(work: Callable[[int], Any], device: str, repeats: int) -> float:
         work(k)
     last.record()
     torch.cuda.synchronize()
-    return first.elapsed_time(last) / repeats / 1e3
+    return float(first.elapsed_time(last)) / repeats / 1e3
 
 
 if __name__ == "__main__":

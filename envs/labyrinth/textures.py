@@ -79,7 +79,7 @@ def _rgb(text: str) -> np.ndarray:
 
 def _packed(colours: np.ndarray) -> np.ndarray:
     whole = np.rint(np.round(colours, 6)).astype(np.int32)
-    return whole[..., 0] | whole[..., 1] << 8 | whole[..., 2] << 16
+    return np.asarray(whole[..., 0] | whole[..., 1] << 8 | whole[..., 2] << 16)
 
 
 def _lit() -> np.ndarray:
@@ -98,8 +98,7 @@ def _sky() -> np.ndarray:
     top, middle, low = _rgb("#1b2450"), _rgb("#6a4c7d"), _rgb("#e79a6b")
     upper, lower = np.clip(height * 2 - 1, 0, 1), np.clip(height * 2, 0, 1)
     dusk = low + (middle - low) * lower + (top - middle) * upper
-    dusk = np.concatenate([dusk, dusk[::-1]])  # rows below the middle are never sky
-    return dusk
+    return np.concatenate([dusk, dusk[::-1]])  # rows below the middle are never sky
 
 
 def _grain(seed: int) -> np.ndarray:
@@ -109,7 +108,7 @@ def _grain(seed: int) -> np.ndarray:
 
 
 def _shades(ramp: int, shade: np.ndarray) -> np.ndarray:
-    return ramp + np.clip(np.floor(shade), 0, 7)
+    return np.asarray(ramp + np.clip(np.floor(shade), 0, 7))
 
 
 def _courses(width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,7 +165,7 @@ def _planks() -> np.ndarray:
 
 def _disc(x0: float, y0: float, radius: float) -> np.ndarray:
     y, x = np.mgrid[:TEXELS, :TEXELS]
-    return (x - x0) ** 2 + (y - y0) ** 2 <= radius**2
+    return np.asarray((x - x0) ** 2 + (y - y0) ** 2 <= radius**2)
 
 
 def _sun(wall: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ The sums are those of :mod:`envs.labyrinth.view`, in integers of 32 bits, so the
 bit for bit. Right shifts of negative numbers round down; nothing negative is divided.
 """
 
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
 from __future__ import annotations
 
 import triton
@@ -38,7 +40,7 @@ SIDE_LIGHT = tl.constexpr(textures.SIDE_LIGHT)
 
 @triton.jit
 def cast_kernel(blocks, xs, ys, headings, forward, camera, ray_xs, ray_ys, cross_xs, cross_ys,
-                columns, things, rays, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+                columns, things, rays, BLOCK: tl.constexpr):  # fmt: skip
     """Walk one ray a lane.
 
     ``columns`` gets slope and base | light << 16, int32 ``[2, rays]``; ``things`` the same of three
@@ -116,7 +118,7 @@ def cast_kernel(blocks, xs, ys, headings, forward, camera, ray_xs, ray_ys, cross
 
 
 @triton.jit
-def _over(colour, things, slot: tl.constexpr, rays, ray, row, real, texture, colours):  # type: ignore[no-untyped-def]
+def _over(colour, things, slot: tl.constexpr, rays, ray, row, real, texture, colours):
     """Paint the object in ``slot`` over ``colour``."""
     packed = tl.load(things + (2 * slot + 1) * rays + ray, mask=real, other=-1)
     slope = tl.load(things + 2 * slot * rays + ray, mask=real, other=0)
@@ -131,7 +133,7 @@ def _over(colour, things, slot: tl.constexpr, rays, ray, row, real, texture, col
 @triton.jit
 def pixel_kernel(xs, ys, headings, ray_xs, ray_ys, floor_depth, walls, thing_texture, floor,
                  colours, sky, floor_light, columns, things, pictures, rays,
-                 BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]  # fmt: skip
+                 BLOCK: tl.constexpr):  # fmt: skip
     """Paint one pixel a lane; the second axis of programs runs over players."""
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     player = tl.program_id(1)
