@@ -37,7 +37,7 @@ def make_envs(
     Args:
         id: Gymnasium id.
         num_envs: How many.
-        preset: ``atari`` for the usual preprocessing, or none.
+        preset: A name of :data:`envs.presets.PRESETS` for the usual preprocessing, or none.
         kwargs: Passed to the environment, or options of the preset.
         wrappers: ``{"type": ..., **arguments}`` each, innermost first, or callables.
         vectorization: ``native`` asks for the environment's own vector form, ``sync`` for plain
@@ -67,7 +67,15 @@ def make_envs(
     wrap = [entry if callable(entry) else build_wrapper(entry) for entry in wrappers]
     native = _native_allowed(vectorization, wrap, render_mode)
     if preset is not None:
-        return _from_preset(id, num_envs, preset, options, wrap, native, render_mode, evaluation)
+        build = _preset(id, preset, options, evaluation)
+        if native and build.has_native:
+            with _translated(id):
+                return build.native(num_envs)
+        if vectorization == "native":
+            raise ConfigError(
+                f"{id} has no vector form in preset {preset}; set env.vectorization: sync or auto"
+            )
+        return _list_of(id, num_envs, lambda: build.plain(render_mode), wrap)
     spec = _find(id)
     if native and spec.vector_entry_point is not None and not spec.additional_wrappers:
         return _make_native(id, num_envs, options)
@@ -129,37 +137,31 @@ def _make_list(
 
     # An environment need not have the argument to be made without it.
     drawn = {} if render_mode is None else {"render_mode": render_mode}
+
+    def plain() -> Any:
+        # The stream has checks of its own at the same place, at a fraction of the cost.
+        return gymnasium.make(id, disable_env_checker=True, **drawn, **options)
+
+    return _list_of(id, num_envs, plain, wrap)
+
+
+def _list_of(
+    id: str, num_envs: int, plain: Callable[[], Any], wrap: Sequence[Callable[[Any], Any]]
+) -> list[Any]:
     made = []
     for _ in range(num_envs):
         with _translated(id):
-            # The stream has checks of its own at the same place, at a fraction of the cost.
-            env = gymnasium.make(id, disable_env_checker=True, **drawn, **options)
+            env = plain()
         for wrapper in wrap:
             env = wrapper(env)
         made.append(env)
     return made
 
 
-def _from_preset(
-    id: str,
-    num_envs: int,
-    preset: str,
-    options: Mapping[str, Any],
-    wrap: Sequence[Callable[[Any], Any]],
-    native: bool,
-    render_mode: str | None,
-    evaluation: bool,
-) -> Any:
+def _preset(id: str, preset: str, options: Mapping[str, Any], evaluation: bool) -> Any:
     if preset not in PRESETS:
         raise ConfigError(f"env.preset is {preset!r}; one of {', '.join(PRESETS)}")
-    build = PRESETS[preset](_find(id), options, evaluation=evaluation)
-    with _translated(id):
-        if native:
-            return build.native(num_envs)
-        made = [build.plain(render_mode) for _ in range(num_envs)]
-    for wrapper in wrap:
-        made = [wrapper(env) for env in made]
-    return made
+    return PRESETS[preset](_find(id), options, evaluation=evaluation)
 
 
 @contextlib.contextmanager
@@ -175,5 +177,9 @@ def _translated(id: str) -> Iterator[None]:
         if not any(words in str(error) for words in ("unexpected keyword", "takes no arguments")):
             raise
         raise ConfigError(f"env.kwargs of {id}: {error}") from error
+    except ValueError as error:
+        if not str(error).startswith(f"{id}: "):  # not one of ours, which name themselves
+            raise
+        raise ConfigError(f"env.kwargs: {error}") from error
     except Error as error:
         raise ConfigError(f"env.id {id!r}: {error}") from error

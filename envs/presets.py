@@ -5,6 +5,8 @@ maximum of the last two frames, grayscale, resized to 84x84 by area averaging, 4
 fewer than 30 no-ops at the start, raw rewards. Its two forms, the emulator's own vector environment
 and Gymnasium's wrappers, give the same frames for the same actions; the number of no-ops at the
 start comes from different generators, so that episodes of equal seeds differ.
+
+``classic`` and ``mujoco`` are in :mod:`envs.control_presets`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from envs.control_presets import ClassicPreset, MujocoPreset
 from rlcore.errors import ConfigError, MissingDependencyError
 
 
@@ -78,7 +81,7 @@ class AtariOptions:
 
 
 class AtariPreset:
-    """Makes Atari environments in either form.
+    """Atari: skip 4, maximum of 2 frames, 84 x 84 grey, stack of 4, up to 29 no-ops at the start.
 
     Args:
         spec: Gymnasium's entry of the environment.
@@ -101,6 +104,8 @@ class AtariPreset:
         sticky = self.options.repeat_action_probability
         registered = float(spec.kwargs.get("repeat_action_probability", 0.25))
         self.sticky = registered if sticky is None else sticky
+
+    has_native = True
 
     def native(self, num_envs: int) -> Any:
         """Return the emulator's vector environment (``NEXT_STEP`` autoreset)."""
@@ -154,7 +159,11 @@ class AtariPreset:
         return env
 
 
-PRESETS: dict[str, Callable[..., AtariPreset]] = {"atari": AtariPreset}
+PRESETS: dict[str, Callable[..., Any]] = {
+    "atari": AtariPreset,
+    "classic": ClassicPreset,
+    "mujoco": MujocoPreset,
+}
 """What ``env.preset`` may be."""
 
 

@@ -30,7 +30,7 @@ def make_policy(name: str, env: Any, seed: int) -> Policy:
         ValueError: The name has another form, or there is no such function.
     """
     if name == RANDOM:
-        space = env.unwrapped.action_space
+        space = env.action_space
         # An environment reset with the same number must not be told its own draws.
         space.seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
         return lambda obs, info: space.sample()
@@ -65,7 +65,9 @@ def chosen(id: str, which: str) -> str:
     return max(references, key=lambda reference: reference.mean).policy
 
 
-def returns(id: str, policy: str, episodes: int, seed: int = 0, **kwargs: Any) -> np.ndarray:
+def returns(
+    id: str, policy: str, episodes: int, seed: int = 0, preset: str | None = None, **kwargs: Any
+) -> np.ndarray:
     """Return the undiscounted returns of ``episodes`` episodes.
 
     Args:
@@ -73,14 +75,15 @@ def returns(id: str, policy: str, episodes: int, seed: int = 0, **kwargs: Any) -
         policy: As in :func:`make_policy`.
         episodes: How many.
         seed: Episode ``k`` is reset with ``seed + k``.
+        preset: Name of :data:`envs.presets.PRESETS` to play it under.
         **kwargs: Passed to the environment.
 
     Returns:
         Float64 ``[episodes]``.
     """
-    import gymnasium
+    from envs.make import make_envs
 
-    env = gymnasium.make(id, disable_env_checker=True, **kwargs)
+    (env,) = make_envs(id, 1, preset=preset, kwargs=kwargs, vectorization="sync")  # type: ignore[misc]
     found = np.zeros(episodes)
     for k in range(episodes):
         obs, info = env.reset(seed=seed + k)
@@ -93,6 +96,6 @@ def returns(id: str, policy: str, episodes: int, seed: int = 0, **kwargs: Any) -
     return found
 
 
-def measured(id: str, reference: Reference, seed: int = 10_000) -> float:
+def measured(id: str, reference: Reference, seed: int = 10_000, preset: str | None = None) -> float:
     """Return the mean return of ``reference`` over its number of episodes."""
-    return float(returns(id, reference.policy, reference.episodes, seed).mean())
+    return float(returns(id, reference.policy, reference.episodes, seed, preset).mean())
