@@ -20,8 +20,8 @@ from envs.dynamics.rk4 import Components, advance
 SIGMA, RHO, BETA = 10.0, 28.0, 8.0 / 3.0
 FORCE = 30.0
 STEP, SUBSTEPS = 0.01, 5
-BURN_IN = 2000
-"""Steps of ``STEP`` from the draw of a start to the attractor: 20 time units."""
+BURN_IN_STEP, BURN_IN = 0.02, 1000
+"""From the draw of a start to the attractor: 20 time units, in steps twice as long."""
 
 ROOT = math.sqrt(BETA * (RHO - 1.0))
 TARGET = (ROOT, ROOT, RHO - 1.0)
@@ -60,7 +60,7 @@ class Lorenz(Model):
         centre = (-ROOT, -ROOT, RHO - 1.0)
         drawn = np.array([rng.standard_normal(3) for rng in rngs]) + centre
         state = {name: drawn[:, k].copy() for k, name in enumerate("xyz")}
-        return self._moved(state, np.zeros(len(rngs)), BURN_IN)
+        return self._moved(state, np.zeros(len(rngs)), BURN_IN_STEP, BURN_IN)
 
     def observe(self, state: State) -> np.ndarray:
         """Return (s - C+) / (20, 30, 50), float32 ``[n, 3]``."""
@@ -74,19 +74,19 @@ class Lorenz(Model):
     ) -> Outcome:
         """Advance by 0.05; the reward is -|s - C+|^2 / 100 - 0.01 a^2 at the end of it."""
         a = actions[:, 0].astype(np.float64)
-        state = self._moved(state, FORCE * a, SUBSTEPS)
+        state = self._moved(state, FORCE * a, STEP, SUBSTEPS)
         x, y, z = (state[name] - goal for name, goal in zip("xyz", TARGET, strict=True))
         reward = (x * x + y * y + z * z) * -0.01 - 0.01 * (a * a)
         return Outcome(state, reward, np.zeros(len(a), bool))
 
-    def _moved(self, state: State, force: np.ndarray, substeps: int) -> State:
+    def _moved(self, state: State, force: np.ndarray, step: float, substeps: int) -> State:
         components = tuple(state[name] for name in "xyz")
         if self.backend == "numba":
             from envs.dynamics import numba_kernels
 
-            numba_kernels.lorenz(*components, force, STEP, substeps)
+            numba_kernels.lorenz(*components, force, step, substeps)
             return state
-        moved = advance(lorenz_field, components, force, STEP, substeps)
+        moved = advance(lorenz_field, components, force, step, substeps)
         return dict(zip("xyz", moved, strict=True))
 
     def render(self, state: State) -> np.ndarray:
