@@ -1,0 +1,152 @@
+"""Plain Stable-Baselines3 agents on the control environments, with small budgets.
+
+    python tests/envs/learning/baselines.py --seeds 0 1 2 --out docs/results/envs/learning.json
+
+trains each environment of :data:`LEARNERS` and writes how its agent scores between the random
+policy (0) and the best scripted reference (1) of its entry in the catalogue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+import envs
+from envs.catalogue import entry
+
+
+@dataclass(frozen=True)
+class Learner:
+    """An agent of Stable-Baselines3 and what it must reach.
+
+    Attributes:
+        algorithm: ``ppo`` (8 environments, observations and rewards normalised) or ``sac``.
+        steps: Environment steps in all.
+        wanted: Share of the way from random to the best reference that every seed passes.
+        frames: Observations stacked.
+        options: Further arguments of the algorithm.
+    """
+
+    algorithm: str
+    steps: int
+    wanted: float
+    frames: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+LEARNERS = {
+    "dynamics/vanderpol-v0": Learner("sac", 4_000, 0.8),
+    "dynamics/lorenz-v0": Learner("sac", 6_000, 0.3),
+    "dynamics/pendulum-v0": Learner("sac", 6_000, 0.5),
+    "dynamics/cartpole-swingup-v0": Learner("sac", 12_000, 0.15),
+    "dynamics/burgers-v0": Learner("sac", 2_500, 0.4),
+    "dynamics/ks-v0": Learner("sac", 8_000, 0.3),
+    "memory/catch-v0": Learner("ppo", 60_000, 0.6),
+    "memory/stateless-cartpole-v0": Learner("ppo", 60_000, 0.3, frames=4),
+    "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
+}
+
+
+def score(id: str, learner: Learner, seed: int, episodes: int = 20) -> dict[str, float]:
+    """Train from scratch; return the greedy agent's mean return and its share of the way."""
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    begun = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Stable-Baselines3 about network and observation
+        model = _model(id, learner, seed)
+        model.learn(learner.steps)
+        test = _venv(id, learner, 4)
+        if learner.algorithm == "ppo":
+            test.obs_rms, test.training, test.norm_reward = model.env.obs_rms, False, False
+        test.seed(seed + 5000)
+        mean, _ = evaluate_policy(model, test, episodes, deterministic=learner.algorithm == "sac")
+    references = {reference.policy: reference.mean for reference in entry(id).references}
+    low, high = references["random"], max(references.values())
+    return {
+        "return": float(mean),
+        "random": low,
+        "best": high,
+        "share": (float(mean) - low) / (high - low),
+        "cpu_s": round(time.process_time() - begun, 1),
+    }
+
+
+def _model(id: str, learner: Learner, seed: int) -> Any:
+    import torch
+    from stable_baselines3 import PPO, SAC
+
+    torch.set_num_threads(1)
+    if learner.algorithm == "sac":
+        arguments: dict[str, Any] = {
+            "learning_starts": 500,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "policy_kwargs": {"net_arch": [64, 64]},
+        }
+        made: Any = SAC
+    else:
+        arguments = {"n_steps": 256, "batch_size": 256, "n_epochs": 8, "learning_rate": 1e-3}
+        made = PPO
+    arguments |= learner.options
+    venv = _venv(id, learner, 8 if learner.algorithm == "ppo" else 1)
+    return made("MlpPolicy", venv, seed=seed, device="cpu", **arguments)
+
+
+def _venv(id: str, learner: Learner, n: int) -> Any:
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+
+    venv: Any = DummyVecEnv([lambda: Monitor(_env(id)) for _ in range(n)])
+    if learner.frames > 1:
+        venv = VecFrameStack(venv, learner.frames)
+    if learner.algorithm == "ppo":
+        venv = VecNormalize(venv, norm_obs=venv.observation_space.dtype == np.float32)
+    return venv
+
+
+def _env(id: str) -> gymnasium.Env[Any, Any]:
+    assert envs
+    env = gymnasium.make(id, disable_env_checker=True)
+    if env.observation_space.dtype == np.uint8:  # planes of 0 and 255, as numbers of 0 and 1
+        shape = (int(np.prod(env.observation_space.shape)),)
+        space = gymnasium.spaces.Box(0.0, 1.0, shape, np.float32)
+        env = gymnasium.wrappers.TransformObservation(env, _unit, space)
+    return env
+
+
+def _unit(obs: np.ndarray) -> np.ndarray:
+    return (obs.reshape(-1) / 255).astype(np.float32)
+
+
+def main() -> None:
+    """Train what the command line asks for, and write what came of it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ids", nargs="+", default=list(LEARNERS))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    for id in options.ids:
+        runs = []
+        for seed in options.seeds:
+            runs.append({"seed": seed, **score(id, LEARNERS[id], seed)})
+            print(id, runs[-1], flush=True)
+        results[id] = {"learner": asdict(LEARNERS[id]), "runs": runs}
+        if options.out is not None:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
