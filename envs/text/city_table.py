@@ -25,7 +25,7 @@ class Country:
     @functools.cached_property
     def names(self) -> frozenset[str]:
         """Every name of the country in lower case."""
-        return frozenset(name.lower() for name in (self.name, *self.aliases))
+        return frozenset(name.lower().rstrip(".") for name in (self.name, *self.aliases))
 
     @functools.cached_property
     def places(self) -> frozenset[str]:

@@ -82,7 +82,7 @@ class TextModel(Model):
         """Return the start of ``len(rngs)`` games; see :class:`envs.core.Model`."""
         state = self.deal(rngs, options)
         prompts = objects(self.prompts(state))
-        opened = objects((((ENVIRONMENT, prompt),) for prompt in prompts), len(rngs))
+        opened = objects(((ENVIRONMENT, prompt),) for prompt in prompts)
         zeros = np.zeros(len(rngs), np.int64)
         return state | {
             "reply": prompts,
@@ -111,18 +111,25 @@ class TextModel(Model):
         texts = actions.tolist()
         state["turn"] = state["turn"] + 1
         turn = self.play(state, texts, rngs)
-        limit, replies = self.max_action, turn.replies.tolist()
-        spoken = (
-            (*before, (AGENT, text if len(text) <= limit else text[:limit]), (ENVIRONMENT, reply))
-            for before, text, reply in zip(state["segments"], texts, replies, strict=True)
-        )
-        state["segments"] = objects(spoken, len(texts))
+        state["segments"] = self._longer(state["segments"].tolist(), texts, turn.replies.tolist())
         state["reply"], state["valid"] = turn.replies, turn.valid
         info = self._info(state) | turn.info
         return Outcome(state, turn.reward, turn.terminated, info, turn.truncated)
 
+    def _longer(self, spoken: list[Any], texts: list[str], replies: list[str]) -> np.ndarray:
+        limit = self.max_action
+        if max(map(len, texts)) > limit:
+            texts = [text[:limit] for text in texts]
+        said = {reply: (ENVIRONMENT, reply) for reply in set(replies)}
+        return objects(
+            [
+                before + ((AGENT, text), said[reply])  # noqa: RUF005 - unpacking is slower
+                for before, text, reply in zip(spoken, texts, replies, strict=True)
+            ]
+        )
+
     def _info(self, state: State) -> dict[str, np.ndarray]:
-        segments = objects(map(list, state["segments"]), len(state["turn"]))
+        segments = objects(map(list, state["segments"].tolist()))
         return {
             "segments": segments,
             "valid": state["valid"],
@@ -151,9 +158,7 @@ class TextModel(Model):
         return [("> " if role == AGENT else "", shown(text)) for role, text in spoken]
 
 
-def objects(values: Iterable[Any], n: int | None = None) -> np.ndarray:
+def objects(values: Iterable[Any]) -> np.ndarray:
     """Return values as an object array ``[n]``, whatever they hold."""
-    if n is None:
-        values = list(values)
-        n = len(values)
-    return np.fromiter(values, object, n)
+    cells = list(values)
+    return np.fromiter(cells, object, len(cells))

@@ -67,8 +67,9 @@ def object_table() -> ObjectTable:
     bare: dict[str, int] = {}
     for k, row in enumerate(attributes):
         for question in (row["question"], *listed(row["synonyms"])):
-            codes[question.rstrip("?")] = k
-            bare.setdefault(_bare(question.rstrip("?")), k)
+            text = _SUBJECT.sub("it", question.rstrip("?"))
+            codes[text] = k
+            bare.setdefault(_bare(text), k)
     codes["is it orange"] = keys.index("orange_coloured")  # "is it an orange" is the fruit
     return ObjectTable(
         names=tuple(row["name"] for row in objects),
