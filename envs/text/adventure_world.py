@@ -180,7 +180,7 @@ def _draw(rng: np.random.Generator, depth: int, distractors: int) -> World:
 def _map(
     rng: np.random.Generator, count: int
 ) -> tuple[list[tuple[int, int]], list[dict[str, Exit]]]:
-    """Grow rooms on a grid, each joined to the one it grew from, and close some loops one way."""
+    """Grow rooms on a grid, each joined to the one it grew from; close some loops one way."""
     places, exits = [(0, 0)], [{}]  # type: ignore[var-annotated]
     while len(places) < count:
         room = int(rng.integers(len(places)))
@@ -192,8 +192,12 @@ def _map(
             exits[room][way] = Exit(len(places) - 1)
     for room, place in enumerate(places):
         for way in DIRECTIONS:
-            if way not in exits[room] and _beside(place, way) in places and rng.random() < 0.2:
-                exits[room][way] = Exit(places.index(_beside(place, way)))  # one way only
+            beside = _beside(place, way)
+            if way in exits[room] or beside not in places or rng.random() >= 0.4:
+                continue
+            other = places.index(beside)
+            if OPPOSITE[way] not in exits[other]:  # so that it leads one way only
+                exits[room][way] = Exit(other)
     return places, exits
 
 

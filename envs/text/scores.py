@@ -10,7 +10,7 @@ ANCHORS: dict[str, tuple[float, float]] = {
     "text/twenty-questions-v0": (-19.18, -6.90),
     "text/guess-my-city-v0": (-19.40, -1.0),
     "text/wordle-v0": (-5.997, -2.37),
-    "text/adventure-v0": (0.37, 4.0),
+    "text/adventure-v0": (0.33, 4.0),
     "text/shop-v0": (0.021, 1.0),
     "text/maze-v0": (-80.9, -6.64),
 }

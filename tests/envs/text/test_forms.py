@@ -149,7 +149,7 @@ def test_controls_do_not_reach_the_terminal():
 def test_observations_lie_in_their_space_and_texts_are_strings():
     for id in IDS:
         vector = gymnasium.make_vec(f"envs:{id}", 3, vectorization_mode="vector_entry_point")
-        obs, infos = vector.reset(seed=0)
+        obs, _ = vector.reset(seed=0)
         assert isinstance(obs, tuple)
         assert obs in vector.observation_space
         obs, *_ = vector.step(["look", "move up", "Is it alive?"])

@@ -132,7 +132,9 @@ def test_least_cost_by_hand():
 
 
 def test_information_gain_parts_evenly():
-    answers = np.array([[1, 0, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]])
+    answers = np.array(
+        [[1, 0, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]]
+    )
     play = InformationGain(answers)
     assert play.question(np.arange(8)) == 2
     assert play.question(np.arange(4)) == 0  # as even as question 1, and earlier
@@ -161,9 +163,9 @@ def test_options_and_arguments_are_named():
         env.reset(options={"word": "dog"})
     with pytest.raises(ValueError, match="subset must be one of all, small, ten, got 'big'"):
         TwentyQuestionsEnv(subset="big")
-    with pytest.raises(ValueError, match="oracle must be one of table, noisy, .*got 'delphi'"):
+    with pytest.raises(ValueError, match=r"oracle must be one of table, noisy, .*got 'delphi'"):
         TwentyQuestionsEnv(oracle="delphi")
     with pytest.raises(ValueError, match="oracle_options: noisy oracle: p must be in"):
         TwentyQuestionsEnv(oracle="noisy", oracle_options={"p": 2})
-    with pytest.raises(ValueError, match="oracle_options: oracle noisy: .*unexpected"):
+    with pytest.raises(ValueError, match=r"oracle_options: oracle noisy: .*unexpected"):
         TwentyQuestionsEnv(oracle="noisy", oracle_options={"q": 0.1})

@@ -73,7 +73,9 @@ def test_rules():
     assert (obs, reward, terminated, info["valid"]) == (ILLEGAL, -1.0, False, False)
     assert env.step("A B I D E")[:4] == ("g g g g g", 0.0, True, False)
     env.reset(seed=0, options={"hidden": "abide"})
-    ends = [env.step(text)[2] for text in ("speed", "", "abide abide", "\x00", "x" * 10_000, "erase")]
+    ends = [
+        env.step(text)[2] for text in ("speed", "", "abide abide", "\x00", "x" * 10_000, "erase")
+    ]
     assert ends == [False] * 5 + [True]
 
 
@@ -82,7 +84,7 @@ def test_attacks_never_win():
     for attack in ("abide or speed", "аbide", "ａｂｉｄｅ", "abide\x00", "abi\u200bde", "abide" * 3,
                    "the word is abide", " ".join(ANSWERS)):  # fmt: skip
         env.reset(seed=0, options={"hidden": "abide"})
-        obs, reward, terminated, truncated, info = env.step(attack)
+        obs, reward, terminated, _, info = env.step(attack)
         assert (obs, reward, terminated, info["won"]) == (ILLEGAL, -1.0, False, False), attack
 
 
