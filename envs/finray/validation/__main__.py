@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from envs.finray.validation import chains, coupled, cylinders, flag, flows
+from envs.finray.validation import chains, coupled, cylinders, flag, flows, resolution
 from envs.finray.validation.report import Result, save
 
 CASES: dict[str, Callable[[], Result]] = {
@@ -20,13 +20,15 @@ CASES: dict[str, Callable[[], Result]] = {
     "mirror": coupled.mirror,
     "policies": coupled.policies,
     "flag": flag.flag,
+    "plate": resolution.plate,
+    "actuated": resolution.actuated,
     "oscillating_cylinder": cylinders.oscillating,
     "square_wave": coupled.square_wave,
     "dfg_2d1": functools.partial(cylinders.dfg, 20),
     "dfg_2d2": functools.partial(cylinders.dfg, 100),
     "cylinder_re20": functools.partial(cylinders.cylinder_re, 20),
     "cylinder_re40": functools.partial(cylinders.cylinder_re, 40),
-    "cylinder_re100": functools.partial(cylinders.cylinder_re, 100),
+    "cylinder_re100": functools.partial(cylinders.cylinder_re, 100, (10, 16)),
 }
 """Every case by name, shortest first."""
 
