@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envs.core.entry import Entry
+from envs.core.entry import Entry, Reference
 
 ENTRIES: tuple[Entry, ...] = (
     Entry(
@@ -12,5 +12,10 @@ ENTRIES: tuple[Entry, ...] = (
         max_episode_steps=900,
         cost="us",
         summary="find the portal of a random maze from 84 x 84 pixels, again and again",
+        references=(
+            Reference("random", 0.8, 1.0, episodes=40),
+            Reference("envs.labyrinth.policies:make_explorer", 71.3, 14.0, 200, slow=True),
+            Reference("envs.labyrinth.policies:make_oracle", 145.1, 15.0, 200, slow=True),
+        ),
     ),
 )

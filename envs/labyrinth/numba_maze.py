@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from envs.labyrinth import draws
+from envs.labyrinth import draws, maze, units
 from envs.labyrinth.draws import (
     CARVE_DRAW,
     CELL_DRAW,
@@ -27,18 +27,26 @@ from envs.labyrinth.maze import (
     MazeRules,
     Mazes,
 )
+from envs.labyrinth.numba_cache import check_stamp, stamp
 from envs.labyrinth.units import APPLE, FREE, HEADINGS, MAX_CELLS, PORTAL, SIDE
 
 MASK, LAST_FACTOR = draws.MASK, 0x846CA68B - (1 << 32)
+STAMP = stamp(draws, maze, units)
 
 
 def make_mazes(keys: np.ndarray, rules: MazeRules) -> Mazes:
     """Return the maze of each key; see :func:`envs.labyrinth.maze.make_mazes`."""
+    check_stamp(_stamp(), STAMP, __name__)
     n = len(keys)
     mazes = Mazes(np.empty((n, SIDE * SIDE), np.uint8), *np.empty((3, n), np.int64))
     sizes = rules.cells_min, rules.cells_max - rules.cells_min + 1
     make_all(keys, sizes, rules.counts(), mazes.blocks, mazes.cells, mazes.start, mazes.heading)
     return mazes
+
+
+@njit(cache=True)
+def _stamp():  # type: ignore[no-untyped-def]
+    return STAMP
 
 
 @njit(nogil=True, cache=True)

@@ -18,6 +18,8 @@ except ImportError as error:  # pragma: no cover - numba is installed where the 
         "or take backend='numpy'"
     ) from error
 
+from envs.labyrinth import textures, units
+from envs.labyrinth.numba_cache import check_stamp, stamp
 from envs.labyrinth.textures import LIGHT_SHIFT, LIGHTS, SIDE_LIGHT, Paint
 from envs.labyrinth.units import (
     APPLE,
@@ -43,12 +45,14 @@ from envs.labyrinth.units import (
 HALF, TEXTURE = TEXELS // 2, TEXELS * TEXELS
 FINE, FAR_SHIFT = PLACE_BITS - TEXEL_BITS, 2 * DEPTH_BITS - PLACE_BITS
 APPLE_HALF, PORTAL_HALF = HALF_WIDTH[APPLE], HALF_WIDTH[PORTAL]
+STAMP = stamp(units, textures)
 
 
 class NumbaView:
     """Draws what players see; the compiled twin of :class:`envs.labyrinth.view.View`."""
 
     def __init__(self, rays: RayTables, paint: Paint) -> None:
+        check_stamp(_stamp(), STAMP, __name__)
         self._rays = (rays.forward, rays.camera, rays.ray_x, rays.ray_y, rays.cross_x,
                       rays.cross_y, rays.floor_depth)  # fmt: skip
         self._paint = (paint.walls, paint.things, paint.floor, _bytes(paint.colours),
@@ -59,6 +63,11 @@ class NumbaView:
         pictures = np.empty((len(x), SIZE, SIZE, 3), np.uint8)
         draw_all(self._rays, self._paint, blocks, x, y, heading, pictures)
         return pictures
+
+
+@njit(cache=True)
+def _stamp():  # type: ignore[no-untyped-def]
+    return STAMP
 
 
 def _bytes(packed: np.ndarray) -> np.ndarray:

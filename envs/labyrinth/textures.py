@@ -90,7 +90,7 @@ def _lit() -> np.ndarray:
     palette[7] = _rgb("#fff3c4")
     depth = (np.arange(LIGHTS) + 0.5) / 4
     seen = np.exp(-0.17 * np.maximum(depth - 0.5, 0))[:, None, None]
-    return DUSK + (palette - DUSK) * seen
+    return np.asarray(DUSK + (palette - DUSK) * seen)
 
 
 def _sky() -> np.ndarray:
@@ -192,13 +192,12 @@ def _flags() -> np.ndarray:
 
 def _apple() -> np.ndarray:
     y, x = np.mgrid[:TEXELS, :TEXELS]
-    body = _disc(13.4, 25.6, 4.3) | _disc(17.6, 25.6, 4.3)
-    shade = np.clip(3.2 - 0.28 * np.hypot(x - 13, y - 23), 0, 3).round() + 1
+    body = _disc(12.7, 23.6, 6.1) | _disc(18.3, 23.6, 6.1)
+    shade = np.clip(3.4 - 0.24 * np.hypot(x - 12, y - 20.5), 0, 3).round() + 1
     thing = np.where(body, shade, 0)
-    thing = np.where((x == 16) & (y >= 18) & (y < 22), WOOD + 2, thing)
-    leaf = _disc(18.6, 19.4, 1.7)
-    thing = np.where(leaf, 5 + (y < 19), thing)
-    return np.where((x == 13) & (y == 24), 7, thing)
+    thing = np.where((x == 16) & (y >= 14) & (y < 19), WOOD + 2, thing)
+    thing = np.where(_disc(19.2, 15.0, 2.3), 5 + (y < 15), thing)
+    return np.where((x >= 11) & (x <= 12) & (y >= 20) & (y <= 21), 7, thing)
 
 
 def _portal() -> np.ndarray:

@@ -41,7 +41,7 @@ FREE, WALLS, APPLE, EATEN, PORTAL = 0, 15, 16, 17, 18
 """What a block holds; 1 to ``WALLS`` are walls, the number names the texture."""
 OBJECTS = 3
 """Objects shown in one column of pixels, the nearest ones."""
-HALF_WIDTH = {APPLE: 6, PORTAL: 14}
+HALF_WIDTH = {APPLE: 9, PORTAL: 14}
 """Half the width of an object, in texels."""
 NEAR = DEPTH // 8
 """Depth under which an object is not drawn."""
