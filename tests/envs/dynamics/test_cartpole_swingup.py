@@ -8,6 +8,7 @@ import pytest
 
 from envs.dynamics.cartpole_swingup import NAMES, CartPoleSwingUp, cartpole_field
 from envs.dynamics.policies import cartpole_gain
+from envs.dynamics.rk4 import rk4
 from tests.envs.dynamics.rollout import rollout, starts
 
 
@@ -32,6 +33,15 @@ def test_energy_and_momentum_are_conserved_without_force():
     _, state, _ = rollout(model, state, lambda s: np.zeros((20, 1)), 100)
     np.testing.assert_allclose(energy(state), e, atol=2e-5)
     np.testing.assert_allclose(momentum(state), p, atol=1e-6)
+
+
+def test_a_step_is_two_steps_of_a_hundredth():
+    model = CartPoleSwingUp(track=100)
+    start = np.array([[0.0], [1.0], [1.0], [15.0]])
+    got = model.step(dict(zip(NAMES, start, strict=True)), np.array([[1.0]], np.float32), []).state
+    exact = rk4(cartpole_field, tuple(start), np.array([10.0]), 0.02 / 100, 100)
+    error = max(abs(float(got[n][0]) - float(e[0])) for n, e in zip(NAMES, exact, strict=True))
+    assert 5e-8 < error < 2e-7  # 1.5e-6 in one step, 2e-8 in three
 
 
 def test_the_force_gives_momentum_and_work():

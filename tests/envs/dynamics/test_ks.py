@@ -6,6 +6,7 @@ import pytest
 
 from envs.dynamics.divergence import EnvDiverged, hold_diverged
 from envs.dynamics.ks import KuramotoSivashinsky
+from envs.dynamics.ks_solvers import SpectralKs
 from tests.envs.dynamics.rollout import rollout, starts
 from tests.envs.dynamics.test_ks_solvers import DATA
 
@@ -45,6 +46,23 @@ def test_starts_differ_and_lie_on_the_chaotic_front():
     np.testing.assert_array_equal(u, again)
     # Every place along the period is alike.
     assert (u**2).mean(0).max() / (u**2).mean(0).min() < 2.0
+
+
+def test_a_start_is_eight_random_waves_followed_for_60_time_units():
+    rngs = [[np.random.default_rng(k) for k in range(2)] for _ in range(2)]
+    u = np.zeros((2, 64))
+    for row, rng in enumerate(rngs[0]):
+        cosines, sines = rng.standard_normal((2, 4))
+        for m in range(1, 5):
+            phase = 2 * np.pi * m * np.arange(64) / 64
+            u[row] += cosines[m - 1] * np.cos(phase) + sines[m - 1] * np.sin(phase)
+    expected = SpectralKs("physical", 1).settled(u, 240)
+    got = KuramotoSivashinsky().start(rngs[1], {})["u"]
+    np.testing.assert_allclose(got, expected, atol=1e-9)
+    # Following them is advancing them without force.
+    solver = SpectralKs("physical", 2)
+    once = solver.advance(solver.advance(u, 0 * u)[0], 0 * u)[0]
+    np.testing.assert_allclose(solver.settled(u, 2), once, atol=1e-12)
 
 
 def test_start_file_is_drawn_from():
@@ -137,6 +155,7 @@ def test_zero_state_without_action_stays():
     assert not outcome.state["u"].any()
 
 
+@pytest.mark.slow
 def test_opposition_takes_energy_and_random_does_not():
     # Reference form on the published starts; the rate is that of the last 50 of 400 steps.
     model = KuramotoSivashinsky("fd_rk4", "reference", backend=_fast(), start_file=str(DATA))

@@ -257,6 +257,20 @@ def test_a_uniform_stream_carries_the_front(fields, mean):
     assert np.abs(mean * force.mean(-1)).max() > 0.05
 
 
+def test_reference_terms_are_those_of_the_field_where_it_is(fields):
+    u, force = fields[0] + 6.0, fields[1]
+    _, terms = SpectralKs("reference", 2).advance(u, force)
+    halfway, _ = DifferenceKs("physical", "numpy").advance(u, force)  # only for the size of it
+    assert np.abs(halfway - u).max() > 1
+    # The second substep starts where the first of two half intervals ends.
+    solver = SpectralKs("physical", 2)
+    solver._substeps = 1
+    middle, _ = solver.advance(u, force)
+    u = solver.grid.field(solver.grid.coefficients(u))
+    pairs = zip(unscaled_terms(u, force), unscaled_terms(middle, force), strict=True)
+    np.testing.assert_allclose(terms, [(a + b) / 2 for a, b in pairs], rtol=1e-10)
+
+
 def test_translation_and_reflection(fields):
     u, force = fields
     solver = SpectralKs("physical", 2)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from envs.dynamics.policies import vanderpol_gain
-from envs.dynamics.vanderpol import VanDerPol
+from envs.dynamics.rk4 import rk4
+from envs.dynamics.vanderpol import VanDerPol, vanderpol_field
 from tests.envs.dynamics.rollout import rollout, starts
 
 
@@ -40,6 +41,15 @@ def test_a_small_push_moves_as_the_linear_equation_says():
     x = model.step(state, np.array([[1e-4]], np.float32), []).state["x"][0]
     t = 0.1
     assert x == pytest.approx(5e-4 * ((t - 1) * np.exp(t) + 1), rel=1e-4)
+
+
+def test_a_step_is_five_steps_of_two_hundredths():
+    model, actions = VanDerPol(), np.array([[1.0]], np.float32)
+    state = {"x": np.array([1.5]), "v": np.array([6.0])}
+    got = model.step(dict(state), actions, []).state
+    exact = rk4(vanderpol_field, (1.5, 6.0), 5.0, 0.1 / 400, 400)
+    error = max(abs(got["x"][0] - exact[0]), abs(got["v"][0] - exact[1]))
+    assert 6e-7 < error < 1e-6  # 2e-6 in four steps, 4e-7 in six
 
 
 def test_starts_fill_the_square():

@@ -53,6 +53,7 @@ LEARNERS = {
     "memory/catch-v0": Learner("ppo", 60_000, 0.6),
     "memory/stateless-cartpole-v0": Learner("ppo", 60_000, 0.3, frames=4),
     "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
+    "finray/rom-v0": Learner("sac", 6_000, 0.3),
 }
 
 
