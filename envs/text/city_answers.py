@@ -55,15 +55,15 @@ def _listed(words: tuple[str, ...] | list[str]) -> str:
 
 
 def _in_place(city: City, kind: str, name: str) -> bool:
-    return {
-        "": lambda: True,
-        "country is": lambda: (
-            name in (city.country.name, *city.country.aliases) or name.lower() in city.country.names
-        ),
-        "region is": lambda: _region(city, name),
-        "province is": lambda: name in {p.lower() for p in city.provinces},
-        "island is": lambda: name == city.island.lower(),
-    }[kind]()
+    if kind == "country is":
+        return name == city.country.name or name in city.country.names
+    if kind == "region is":
+        return _region(city, name)
+    if kind == "province is":
+        return name in {province.lower() for province in city.provinces}
+    if kind == "island is":
+        return name == city.island.lower()
+    return True
 
 
 def _region(city: City, name: str) -> bool:

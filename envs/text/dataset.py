@@ -58,7 +58,7 @@ def episodes(
             "terminated": terminated,
             "truncated": truncated,
         }
-    env.close()
+    env.close()  # type: ignore[no-untyped-call]
 
 
 def write_dataset(

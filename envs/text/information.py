@@ -43,7 +43,7 @@ class InformationGain:
 
     def left(self, candidates: np.ndarray, question: int, answer: int) -> np.ndarray:
         """Return the candidates of which a question has that answer."""
-        return candidates[self.answers[question, candidates] == answer]
+        return np.compress(self.answers[question, candidates] == answer, candidates)
 
     def cost(self, candidates: np.ndarray) -> float:
         """Return the mean number of questions that do not win, all candidates alike probable."""

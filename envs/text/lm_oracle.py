@@ -76,7 +76,10 @@ class LocalLMOracle:
             )
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import (  # type: ignore[import-not-found,unused-ignore]
+                AutoModelForCausalLM,
+                AutoTokenizer,
+            )
         except ImportError as error:
             raise ImportError(
                 "the local-lm oracle needs torch and transformers: pip install torch transformers"

@@ -271,8 +271,9 @@ def _adventure_expert(env: Any) -> Policy:
             world = env.model.world(int(state["world"][0]))
             found = plan(world, now.room, now.opened, now.unlocked, dict(now.items))
             ahead[:] = found or ["look"]
-        last[0] = ahead.pop(0)
-        return last[0]
+        command = ahead.pop(0)
+        last[0] = command
+        return command
 
     return act
 
@@ -317,8 +318,9 @@ class _Shopper:
         head = found[1].split(" and ")
         product = next(p for p in self._products() if head[-1].endswith(" " + p) or head[-1] == p)
         head[-1] = head[-1].removesuffix(product).strip()
-        options = [tuple(o.split(": ", 1)) for o in found[2].strip(", ").split(", ")]
-        return [h for h in head if h], product, options, float(found[3])  # type: ignore[return-value]
+        parts = (option.partition(": ") for option in found[2].strip(", ").split(", "))
+        options = [(kind, value) for kind, _, value in parts]
+        return [h for h in head if h], product, options, float(found[3])
 
     def _products(self) -> list[str]:
         kinds = {item.category[2] for item in self._env.model.items}

@@ -70,7 +70,8 @@ def colour(guesses: np.ndarray, hidden: np.ndarray) -> np.ndarray:
         first = same.argmax(-1)
         free[np.flatnonzero(found), first[found]] = False
         pattern[:, place] += found
-    return pattern @ np.array([81, 27, 9, 3, 1])
+    code: np.ndarray = pattern @ np.array([81, 27, 9, 3, 1])
+    return code
 
 
 class Wordle(TextModel):

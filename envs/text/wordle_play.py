@@ -55,7 +55,7 @@ def _entropic(candidates: np.ndarray, among_candidates: bool) -> int:
 
 def consistent(candidates: np.ndarray, guess: int, pattern: int) -> np.ndarray:
     """Return the candidates that would have given that pattern."""
-    return candidates[pattern_table()[guess, candidates] == pattern]
+    return np.compress(pattern_table()[guess, candidates] == pattern, candidates)
 
 
 def exact_score(among_candidates: bool = False) -> tuple[float, float]:
