@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from envs.core import State, check_choice
+from envs.core.canvas import Canvas
 from envs.text.forms import TextEnv, TextVectorEnv
-from envs.text.letters import plain
+from envs.text.letters import plain, shown
 from envs.text.model import TextModel, Turn, objects
 
 LAYOUT = (
@@ -85,6 +86,22 @@ class Maze(TextModel):
         replies = [text if known else UNKNOWN for text, known in zip(seen, valid, strict=True)]
         reward = np.where(valid, np.where(won, 0.0, -1.0), -4.0)
         return Turn(objects(replies), reward, won, valid)
+
+    def render(self, state: State) -> np.ndarray:
+        """Return the maze of row 0 from above."""
+        rows, columns = OPEN.shape
+        canvas = Canvas(36 * columns, 36 * rows, (0, columns), (rows, 0), background="paper")
+        for row, column in np.argwhere(~OPEN):
+            canvas.rectangle(column, row, column + 1, row + 1, "ink")
+        canvas.rectangle(GOAL[1], GOAL[0], GOAL[1] + 1, GOAL[0] + 1, "yellow")
+        canvas.text((GOAL[1] + 0.5, GOAL[0] + 0.5), "goal", 12)
+        row, column = state["place"][0]
+        canvas.circle((column + 0.5, row + 0.5), 0.33, "blue")
+        text = (
+            f"turn {int(state['turn'][0])}: {self._lines(state)[-2][1]}" if state["turn"][0] else ""
+        )
+        canvas.text((0.4, rows - 0.5), shown(text)[:50], 14, "white", "lm")
+        return canvas.array()
 
     def _seen(self, row: int, column: int) -> str:
         walls = [name for name, (dr, dc) in MOVES.items() if not OPEN[row + dr, column + dc]]

@@ -52,7 +52,6 @@ class TextModel(Model):
     Attributes:
         max_action: Longest action, in characters.
         max_reply: Longest observation, in characters.
-        hidden_word: Whether a word must not be shown; else nothing is secret.
     """
 
     max_action: ClassVar[int] = 200
@@ -146,12 +145,8 @@ class TextModel(Model):
         lines: list[Any] = []
         for mark, text in self._lines(state):
             for row in text.split("\n"):
-                lines.append([(mark + row, "yellow")] if mark else self.coloured(row))
+                lines.append([(mark + row, "yellow")] if mark else row)
         return text_screen(lines)
-
-    def coloured(self, row: str) -> Any:
-        """Return one row of the environment's words, or pieces of it with colours."""
-        return row
 
     def _lines(self, state: State) -> list[tuple[str, str]]:
         spoken = state["segments"][0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from envs.core import State
+from envs.core.canvas import Canvas
 from envs.text.forms import TextEnv, TextVectorEnv
 from envs.text.guessing import hidden_option
 from envs.text.letters import plain
@@ -17,6 +18,7 @@ from envs.text.model import TextModel, Turn
 from envs.text.resources import words
 
 LIMIT = 6
+_TILES = {"g": "green", "y": "orange", "-": "#565d6b"}
 GREEN = 242
 """Pattern of five greens; a pattern is a number of base 3: 0 grey, 1 yellow, 2 green."""
 
@@ -120,11 +122,21 @@ class Wordle(TextModel):
         reward = np.where(won, 0.0, -1.0)
         return Turn(PATTERNS[pattern], reward, won | (state["turn"] >= LIMIT), valid)
 
-    def coloured(self, row: str) -> Any:
-        """Return colours under the letters of an answer."""
-        if not re.fullmatch(r"[-yg]( [-yg]){4}", row):
-            return row
-        return [(letter, {"g": "green", "y": "yellow"}.get(letter, "grey")) for letter in row]
+    def render(self, state: State) -> np.ndarray:
+        """Return the board of row 0: a row of coloured tiles for each try."""
+        canvas = Canvas(360, 430, (0, 5.4), (6.45, 0), background="night")
+        texts = [text for _, text in state["segments"][0][1:]]
+        for row in range(LIMIT):
+            guess, marks = texts[2 * row : 2 * row + 2] or ("", "")
+            known = marks != ILLEGAL and bool(marks)
+            read = re.sub(r"[^a-z]", "", guess.lower())[:5].ljust(5)
+            for place in range(5):
+                x, y = 0.25 + place, 0.25 + row
+                fill = _TILES[marks[2 * place]] if known else "#2b303b"
+                canvas.rectangle(x, y, x + 0.9, y + 0.9, fill, "grey")
+                colour = "white" if known else "red"
+                canvas.text((x + 0.45, y + 0.47), read[place].upper(), 32, colour, face="bold")
+        return canvas.array()
 
 
 class WordleEnv(TextEnv):

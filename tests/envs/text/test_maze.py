@@ -59,3 +59,21 @@ def test_arguments():
         MazeEnv(observation="none")
     with pytest.raises(ValueError, match="there are no options"):
         MazeEnv().reset(options={"hidden": "x"})
+
+
+def test_the_map():
+    env = MazeEnv(start="fixed", render_mode="rgb_array")
+    env.reset(seed=0)
+    before = env.render()
+    assert before.shape == (360, 468, 3)
+
+    def middle(picture, row, column):
+        return picture[36 * row + 18, 36 * column + 18].tolist()
+
+    assert middle(before, 8, 6) == [46, 104, 184]
+    assert middle(before, 0, 0) == [34, 38, 46]
+    assert before[36 + 3, 36 + 3].tolist() == [240, 200, 72]
+    env.step("move up")
+    after = env.render()
+    assert middle(after, 7, 6) == [46, 104, 184]
+    assert middle(after, 8, 6) == [250, 249, 245]

@@ -122,3 +122,21 @@ def test_random_players_score_the_reference():
     rng = np.random.default_rng(0)
     mean, error = play(lambda env: lambda obs, info: WORDS[rng.integers(len(WORDS))], 3000)
     assert mean == pytest.approx(-5.98, abs=0.03)
+
+
+def test_the_board_shows_letters_and_colours():
+    env = WordleEnv(render_mode="rgb_array")
+    env.reset(seed=0, options={"hidden": "abide"})
+    empty = env.render()
+    env.step("speed")
+    board = env.render()
+    assert board.shape == empty.shape == (430, 360, 3)
+    # tiles of the first row: grey, grey, yellow, grey, yellow; of the second: empty
+    corners = [board[26, 24 + round(k * 360 / 5.4)].tolist() for k in range(5)]
+    assert corners[0] == corners[1] == corners[3] == [86, 93, 107]
+    assert corners[2] == corners[4] == [232, 142, 44]
+    assert np.array_equal(board[100:], empty[100:])
+    env.step("zzzzz")
+    assert not np.array_equal(env.render()[80:140], board[80:140])
+    env.step("abide")
+    assert env.render()[26 + round(2 * 430 / 6.45), 24].tolist() == [62, 148, 92]
