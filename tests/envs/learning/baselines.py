@@ -1,9 +1,10 @@
 """Plain Stable-Baselines3 agents on the control environments, with small budgets.
 
-    python tests/envs/learning/baselines.py --seeds 0 1 2 --out docs/results/envs/learning.json
+    python -m tests.envs.learning.baselines --seeds 0 1 2 --out docs/results/envs/learning.json
 
 trains each environment of :data:`LEARNERS` and writes how its agent scores between the random
-policy (0) and the best scripted reference (1) of its entry in the catalogue.
+policy (0) and the best scripted reference (1) of its entry in the catalogue. Runs are added to
+those that the file holds already; one of the same seed replaces the old one.
 """
 
 from __future__ import annotations
@@ -136,16 +137,18 @@ def main() -> None:
     parser.add_argument("--ids", nargs="+", default=list(LEARNERS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    results: dict[str, Any] = {}
-    for id in options.ids:
-        runs = []
-        for seed in options.seeds:
-            runs.append({"seed": seed, **score(id, LEARNERS[id], seed)})
-            print(id, runs[-1], flush=True)
-        results[id] = {"learner": asdict(LEARNERS[id]), "runs": runs}
-        if options.out is not None:
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
+    kept = options.out is not None and options.out.is_file()
+    results: dict[str, Any] = json.loads(options.out.read_text()) if kept else {}
+    for seed in options.seeds:
+        for id in options.ids:
+            run = {"seed": seed, **score(id, LEARNERS[id], seed)}
+            print(id, run, flush=True)
+            others = [old for old in results.get(id, {"runs": []})["runs"] if old["seed"] != seed]
+            runs = sorted([*others, run], key=lambda run: run["seed"])
+            results[id] = {"learner": asdict(LEARNERS[id]), "runs": runs}
+            if options.out is not None:
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
