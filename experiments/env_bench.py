@@ -64,7 +64,7 @@ def env_bench(
         for name, step in forms.items():
             samples[name].append(step(seconds))
     result: dict[str, Any] = {"id": id, "num_envs": envs, "kwargs": dict(kwargs or {})}
-    for name in ("vector", "plain", "gymnasium"):
+    for name in FORMS:
         found = samples.get(name)
         result[name] = found and {"steps_per_s": statistics.median(found), "samples": found}
     result["ratio"] = _ratio(samples)
@@ -79,20 +79,27 @@ def _ratio(samples: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
-def steppers(id: str, num_envs: int, kwargs: dict[str, Any]) -> dict[str, Stepper]:
-    """Return what plays each form that ``id`` has, by name."""
+FORMS = ("vector", "plain", "gymnasium")
+
+
+def steppers(
+    id: str, num_envs: int, kwargs: dict[str, Any], forms: Sequence[str] = FORMS
+) -> dict[str, Stepper]:
+    """Return what plays each of ``forms`` that ``id`` has, by name."""
     import gymnasium
 
     from envs.make import make_envs
 
     (plain,) = make_envs(id, 1, kwargs=kwargs, vectorization="sync")  # also reports a wrong id
     found: dict[str, Stepper] = {}
-    if gymnasium.spec(id).vector_entry_point is not None:
+    if "vector" in forms and gymnasium.spec(id).vector_entry_point is not None:
         found["vector"] = vector_stepper(make_envs(id, num_envs, kwargs=kwargs), id)
-    found["plain"] = plain_stepper(plain, id)
-    count = min(num_envs, SYNC_ENVS)
-    loop = gymnasium.make_vec(id, count, vectorization_mode="sync", **kwargs)
-    found["gymnasium"] = vector_stepper(loop, id)
+    if "plain" in forms:
+        found["plain"] = plain_stepper(plain, id)
+    if "gymnasium" in forms:
+        count = min(num_envs, SYNC_ENVS)
+        loop = gymnasium.make_vec(id, count, vectorization_mode="sync", **kwargs)
+        found["gymnasium"] = vector_stepper(loop, id)
     return found
 
 

@@ -31,7 +31,7 @@ class Side:
 
     Attributes:
         name: Shown in the table.
-        measure: Name of a function in :mod:`experiments.bench.measures`.
+        measure: Name of a function in :mod:`experiments.bench.measures`, or ``module:function``.
         arguments: Its keyword arguments, JSON-able.
         threads: Intra-op threads of its process.
     """
@@ -138,6 +138,32 @@ def compare(
             "ours_setup": asdict(ours),
             "peer_setup": asdict(peer),
         },
+    )
+
+
+def against(metric: str, unit: str, ours: Side, target: float, repeats: int) -> Row:
+    """Sample our side alone and return the row of its ratio to a number to be reached.
+
+    Args:
+        metric: What is measured.
+        unit: Unit of the values.
+        ours: Our side.
+        target: What it is held against.
+        repeats: Samples.
+    """
+    values = [sample(ours)["value"] for _ in range(repeats)]
+    ratios = [value / target for value in values]
+    return Row(
+        metric=metric,
+        unit=unit,
+        ours=statistics.median(values),
+        peer=target,
+        peer_name="target",
+        ratio_median=statistics.median(ratios),
+        ratio_min=min(ratios),
+        ratio_max=max(ratios),
+        repeats=repeats,
+        detail={"ours": values, "ours_setup": asdict(ours)},
     )
 
 

@@ -5,6 +5,7 @@ python -m experiments.bench.measures NAME '{"argument": 1}'
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -380,8 +381,10 @@ def rllib_impala(
 
 
 def main(argv: list[str]) -> int:
-    """Run one measuring function and print its result as JSON."""
-    value = globals()[argv[0]](**json.loads(argv[1]))
+    """Run one measuring function, here or ``module:function``, and print its result as JSON."""
+    module, _, name = argv[0].rpartition(":")
+    found = vars(importlib.import_module(module)) if module else globals()
+    value = found[name](**json.loads(argv[1]))
     sys.stdout.write("RESULT " + json.dumps(value) + "\n")
     return 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.bench.envs import envs
 from experiments.bench.harness import Row, Side, compare, machine, sample, table, write
 from rlcore.errors import ConfigError, RlcoreError
 
@@ -153,7 +154,7 @@ def _time_to_475(repeats: int) -> Row:
     )
 
 
-BENCHES: dict[str, Callable[..., list[Row]]] = {"core": core}
+BENCHES: dict[str, Callable[..., list[Row]]] = {"core": core, "envs": envs}
 
 
 def run_bench(
