@@ -4,7 +4,13 @@ from __future__ import annotations
 
 
 class RlcoreError(Exception):
-    """Base of every error that rlcore raises on purpose."""
+    """Base of every error that rlcore raises on purpose.
+
+    Attributes:
+        fatal: In an actor: the run ends, because a restarted actor would meet the same again.
+    """
+
+    fatal = False
 
 
 class ConfigError(RlcoreError, ValueError):
@@ -17,6 +23,8 @@ class MissingDependencyError(RlcoreError, ImportError):
 
 class EnvContractError(RlcoreError):
     """An environment broke the Gymnasium contract (shape, dtype, NaN, autoreset, seeding...)."""
+
+    fatal = True
 
 
 class CheckpointError(RlcoreError):

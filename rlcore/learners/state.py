@@ -18,7 +18,7 @@ from rlcore.learners.flat import FlatParameters
 if TYPE_CHECKING:
     from rlcore.learners.composed import ComposedLearner
 
-_COUNTS = ("version", "skipped", "in_a_row", "zeroed")
+_COUNTS = ("version", "skipped", "zeroed")
 _Pairs = list[tuple[Tensor, Tensor]]
 
 
@@ -65,6 +65,7 @@ def load_learner_state(learner: ComposedLearner, state: Mapping[str, Any], stric
     learner.rule.state_changed()
     for name in _COUNTS:
         setattr(learner.tally, name, int(state[name]))
+    learner.tally.in_a_row = 0  # what stopped a run must not stop the one that goes on from it
 
 
 def _by_parameter(flat: FlatParameters, value: Tensor) -> dict[str, Tensor]:

@@ -204,25 +204,36 @@ class Actor:
         self._turn = 0
 
     def can_collect(self) -> bool:
-        """Return whether any stream has a free slot."""
-        return any(self.ring.can_write(player.index) for player in self.players)
+        """Return whether any stream has a turn."""
+        return any(self._has_turn(player.index) for player in self.players)
 
     def collect(self) -> bool:
-        """Play one fragment of the next stream that has room; False if none has."""
+        """Play one fragment of the next stream that has a turn; False if none has."""
         for _ in self.players:
             player = self.players[self._turn]
             self._turn = (self._turn + 1) % len(self.players)
-            if self.ring.can_write(player.index):
-                self._collect(player)
+            if self._has_turn(player.index):
+                self._take_turn(player, int(self.ring.written[player.index]))
                 return True
         return False
 
-    def _collect(self, player: StreamPlayer) -> None:
+    def _has_turn(self, stream: int) -> bool:
+        """Return whether a stream has a free slot and may go on, or owes its state."""
+        round_, control = int(self.ring.written[stream]), self.control
+        return self.ring.can_write(stream) and (
+            control.may_begin(round_)
+            or (self.dump is not None and control.owes_state(stream, round_))
+        )
+
+    def _take_turn(self, player: StreamPlayer, round_: int) -> None:
+        if self.dump is not None and self.control.owes_state(player.index, round_):
+            self._dump(player, round_, self.dump)
+        if self.control.may_begin(round_):
+            self._collect(player, round_)
+
+    def _collect(self, player: StreamPlayer, round_: int) -> None:
         started = time.monotonic_ns()
         ring, row = self.ring, self._row
-        round_ = int(ring.written[player.index])
-        if self.control.checkpoint_round == round_ and self.dump is not None:
-            self._dump(player, round_, self.dump)
         # The slot is claimed with a lower bound of its version before the pull, so that the learner
         # never overlooks a fragment that is about to be written with old parameters.
         slot, arrays = ring.begin_write(

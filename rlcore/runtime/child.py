@@ -101,6 +101,7 @@ def main(argv: list[str]) -> int:
             type=type(error).__name__,
             message=str(error),
             expected=isinstance(error, RlcoreError),
+            fatal=isinstance(error, RlcoreError) and error.fatal,
             traceback=traceback.format_exc(),
         )
         return 1

@@ -10,11 +10,11 @@ import numpy as np
 from rlcore.data.shared_memory import SharedBlock
 
 # Global cells. Writer: STOP_REQUEST and ABANDON the supervisor; the rest the learner.
-STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST, ABANDON, PUBLISHED = range(6)
+STOP, CHECKPOINT_ROUND, LEARNER_BEAT, STOP_REQUEST, ABANDON, PUBLISHED, FINAL_ROUND = range(7)
 _GLOBALS = 8
 
 # Cells of one actor. Writer: INCARNATION the supervisor; the rest the actor.
-BEAT, PHASE, INCARNATION, STEPS, BLOCKED_NS, COLLECT_NS, PADDED, UPDATES, SKIPPED = range(9)
+BEAT, PHASE, INCARNATION, STEPS, BLOCKED_NS, COLLECT_NS, PADDED, UPDATES, SKIPPED, EMPTY = range(10)
 _PER_ACTOR = 16
 
 STARTING, COLLECTING, WAITING, STOPPED = range(4)
@@ -39,7 +39,7 @@ class Control:
         self.actor = rest[: actors * _PER_ACTOR].reshape(actors, _PER_ACTOR)
         self.stream = rest[actors * _PER_ACTOR :].reshape(streams, _PER_STREAM)
         if fd is None:
-            self.globals[CHECKPOINT_ROUND] = NO_ROUND
+            self.globals[CHECKPOINT_ROUND] = self.globals[FINAL_ROUND] = NO_ROUND
             self.stream[:] = NO_ROUND
 
     @property
@@ -91,6 +91,27 @@ class Control:
     @checkpoint_round.setter
     def checkpoint_round(self, round_: int) -> None:
         self.globals[CHECKPOINT_ROUND] = round_
+
+    @property
+    def final_round(self) -> int:
+        """Round that no stream may begin, for now; ``NO_ROUND`` while the end is not in sight."""
+        return int(self.globals[FINAL_ROUND])
+
+    def announce_final(self, round_: int) -> None:
+        """Ask for the last checkpoint: streams write their state down at ``round_`` and wait."""
+        # In this order: a stream that is let go on to a later round must find it asked for there.
+        self.checkpoint_round = round_
+        self.globals[FINAL_ROUND] = round_
+
+    def may_begin(self, round_: int) -> bool:
+        """Return whether a stream may play ``round_``."""
+        final = self.globals[FINAL_ROUND]
+        return bool(final == NO_ROUND or round_ < final)
+
+    def owes_state(self, stream: int, round_: int) -> bool:
+        """Return whether ``stream``, about to begin ``round_``, has yet to write its state down."""
+        asked = self.globals[CHECKPOINT_ROUND] == round_
+        return bool(asked and self.stream[stream, DUMPED_ROUND] != round_)
 
     def steps(self) -> int:
         """Return the environment steps all actors have taken (valid transitions)."""

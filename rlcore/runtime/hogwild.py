@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from rlcore.data.collate import Collator
-from rlcore.data.ring import TrajectoryRing
+from rlcore.data.ring import Fragment, TrajectoryRing
 from rlcore.data.seeding import derive_seed
 from rlcore.data.shared_memory import SharedBlock, align
-from rlcore.learners.base import GradStamp
+from rlcore.errors import LearnerError
+from rlcore.learners.base import GradStamp, UpdateReport
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamPlayer
 from rlcore.runtime.checkpoint import Checkpoint
@@ -130,7 +131,7 @@ class HogwildWorker:
         """Return the number of updates applied by all workers."""
         return self.updates_before + int(self.control.actor[:, ctl.UPDATES].sum())
 
-    def step(self, want_metrics: bool = False) -> Any:
+    def step(self, want_metrics: bool = False) -> UpdateReport | None:
         """Play one fragment of each stream and apply its gradient; return the last report."""
         report = None
         for i, player in enumerate(self.players):
@@ -142,17 +143,30 @@ class HogwildWorker:
             self.ring.publish(slot, steps)
             fragment = self.ring.claim(slot)
             assert fragment is not None
-            batch = self.collator([fragment])
-            env_steps = self.steps_before + self.control.steps()
-            self.learner.progress = self.limits.progress(env_steps=env_steps, updates=version)
-            batch["progress"], batch["metrics"] = self.learner.progress, want_metrics
-            stamp = GradStamp(version, f"worker {self.index}")
-            self.learner.version = self.version()  # delay counts the updates of all workers
-            report = self.learner.update(
+            self.row[ctl.PADDED] += padded * self.plan.envs
+            if steps:
+                report = self._update(fragment, version, want_metrics)
+                self.row[ctl.SKIPPED if report.skipped else ctl.UPDATES] += 1
+            else:
+                self.row[ctl.EMPTY] += 1  # all environments are being reset: nothing to learn from
+            self._count(arrays, steps, self.version() - version)
+            self.ring.release(fragment)
+        return report
+
+    def _update(self, fragment: Fragment, version: int, want_metrics: bool) -> UpdateReport:
+        batch = self.collator([fragment])
+        env_steps = self.steps_before + self.control.steps()
+        self.learner.progress = self.limits.progress(env_steps=env_steps, updates=version)
+        batch["progress"], batch["metrics"] = self.learner.progress, want_metrics
+        stamp = GradStamp(version, f"worker {self.index}")
+        self.learner.version = self.version()  # delay counts the updates of all workers
+        try:
+            report: UpdateReport = self.learner.update(
                 batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics
             )
-            self._count(arrays, steps, padded, self.version() - version, report.skipped)
-            self.ring.release(fragment)
+        except LearnerError as error:
+            error.fatal = True  # the shared parameters, or the loss itself: a restart mends neither
+            raise
         return report
 
     def over(self) -> bool:
@@ -166,10 +180,8 @@ class HogwildWorker:
     def _beat(self) -> None:
         self.row[ctl.BEAT] += 1
 
-    def _count(self, arrays: Any, steps: int, padded: int, lag: int, skipped: bool) -> None:
+    def _count(self, arrays: Any, steps: int, lag: int) -> None:
         self.row[ctl.STEPS] += steps
-        self.row[ctl.PADDED] += padded * self.plan.envs
-        self.row[ctl.SKIPPED if skipped else ctl.UPDATES] += 1
         self.lag_sum += lag * steps
         self.lag_steps += steps
         self.lag_max = max(self.lag_max, lag)

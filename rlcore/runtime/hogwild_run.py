@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlcore.errors import CheckpointError, LearnerError
+from rlcore.errors import CheckpointError, RlcoreError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.control import Control
 from rlcore.runtime.hogwild import HogwildWorker, SharedTheta, initial_shared
@@ -44,7 +45,7 @@ class HogwildMonitor:
         self.learner = shared.make_learner(self.network, parts, lock=False)
         self.checkpointer = make_checkpointer(plan)
         self.saved: Path | None = None
-        self._before = (totals.env_steps, totals.updates, totals.skipped_updates, totals.seconds)
+        self._before = replace(totals)
         self._started = self._last_report = self._last_save = time.monotonic()
         self._at_report = (totals.env_steps, totals.updates)
         self._lag = LagWindow()
@@ -53,7 +54,7 @@ class HogwildMonitor:
     @property
     def before(self) -> tuple[int, int]:
         """Environment steps and updates of the run before this start."""
-        return self._before[0], self._before[1]
+        return self._before.env_steps, self._before.updates
 
     def add(self, message: Message) -> None:
         """Take one worker's report."""
@@ -69,13 +70,12 @@ class HogwildMonitor:
 
     def refresh(self) -> str | None:
         """Bring the counters up to date and return why the run is over, if it is."""
-        rows = self.control.actor
-        steps, updates, skipped, seconds = self._before
-        totals = self.totals
-        totals.env_steps = totals.trained_steps = steps + int(rows[:, ctl.STEPS].sum())
-        totals.updates = updates + int(rows[:, ctl.UPDATES].sum())
-        totals.skipped_updates = skipped + int(rows[:, ctl.SKIPPED].sum())
-        totals.seconds = seconds + time.monotonic() - self._started
+        sums, before, totals = self.control.actor.sum(axis=0), self._before, self.totals
+        totals.env_steps = totals.trained_steps = before.env_steps + int(sums[ctl.STEPS])
+        totals.updates = before.updates + int(sums[ctl.UPDATES])
+        totals.skipped_updates = before.skipped_updates + int(sums[ctl.SKIPPED])
+        totals.empty_batches = before.empty_batches + int(sums[ctl.EMPTY])
+        totals.seconds = before.seconds + time.monotonic() - self._started
         if self.control.stop_requested:
             return "stop requested"
         return self.limits.reason(
@@ -99,6 +99,7 @@ class HogwildMonitor:
             "step/update": totals.updates,
             "time/wall_s": totals.seconds,
             "fault/nonfinite": totals.skipped_updates,
+            "runtime/batches_empty": totals.empty_batches,
             "perf/env_steps_per_s": (totals.env_steps - steps) / max(span, 1e-9),
             "perf/trained_steps_per_s": (totals.env_steps - steps) / max(span, 1e-9),
             "perf/updates_per_s": (totals.updates - updates) / max(span, 1e-9),
@@ -182,6 +183,8 @@ class HogwildSupervisor(Supervisor):
 
     def start(self) -> None:
         """Start the workers; see :meth:`Supervisor.start` on threads."""
+        if self.monitor.refresh() is not None:
+            self.control.stop()  # what the run goes on from is past its limits already
         self.start_actors()
 
     def actor_args(self) -> dict[str, Any]:
@@ -259,7 +262,7 @@ class InlineHogwild:
         self.workers: list[HogwildWorker] = []
         self.finished = False
         self.result: Message | None = None
-        self._failure: LearnerError | None = None
+        self._failure: RlcoreError | None = None
 
     def start(self) -> None:
         """Build the workers."""
@@ -275,13 +278,14 @@ class InlineHogwild:
         A failure is raised by the call after the one that sets ``finished``, as in a local run.
 
         Raises:
-            LearnerError: Training cannot go on; the last checkpoint has the good parameters.
+            RlcoreError: Acting or training cannot go on; the last checkpoint has the good
+                parameters.
         """
         if self._failure is not None:
             raise self._failure
         out: list[Message] = []
         deadline = time.monotonic() + timeout
-        reason = None
+        reason = self.monitor.refresh()
         while reason is None and time.monotonic() < deadline:
             reason = self._turn()
         record = self.monitor.report(force=reason is not None)
@@ -299,7 +303,7 @@ class InlineHogwild:
         for worker in self.workers:
             try:
                 report = worker.step(want_metrics=True)
-            except LearnerError as error:
+            except RlcoreError as error:
                 self._failure = error
                 self.monitor.refresh()
                 return str(error)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rlcore.errors import LearnerError
+from rlcore.errors import RlcoreError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import Actor
 from rlcore.runtime.channels import Channels, parameter_layout
@@ -30,7 +30,7 @@ class InlineRun:
         self.channels = Channels(plan, spec, parameter_layout(parts), parts.agent.unroll)
         self.finished = False
         self.result: Message | None = None
-        self._failure: LearnerError | None = None
+        self._failure: RlcoreError | None = None
         self._messages: list[Message] = []
         self._actors: list[Actor] = []
 
@@ -58,7 +58,7 @@ class InlineRun:
         A failure is raised by the call after the one that sets ``finished``, as in a local run.
 
         Raises:
-            LearnerError: Training cannot go on.
+            RlcoreError: Acting or training cannot go on; the last checkpoint has what was learnt.
         """
         if self._failure is not None:
             raise self._failure
@@ -66,18 +66,15 @@ class InlineRun:
         try:
             while not self.finished and time.monotonic() < deadline:
                 self._turn()
-        except LearnerError as error:
+        except RlcoreError as error:
             self._failure, self.finished = error, True
         messages, self._messages = self._messages, []
         return messages
 
     def _turn(self) -> None:
-        started = time.monotonic()
-        for actor in self._actors:
-            while actor.collect():
-                pass
-        self.loop.waited(time.monotonic() - started)
-        self.keeper.turn()
+        if not self.keeper.finished:
+            self._collect()
+            self.keeper.turn()
         if not self.keeper.finished and not self.keeper.holds():
             train_once(self.loop, self.keeper)
             self.keeper.turn()
@@ -94,6 +91,17 @@ class InlineRun:
                 "reason": self.loop.stop_reason or "stop requested",
                 "saved": str(self.keeper.saved or ""),
             }
+
+    def _collect(self) -> None:
+        started = time.monotonic()
+        try:
+            for actor in self._actors:
+                while actor.collect():
+                    pass
+        except RlcoreError as error:
+            self.keeper.save_before_failing(str(error))
+            raise
+        self.loop.waited(time.monotonic() - started)
 
     def request_stop(self) -> None:
         """Finish the update at hand, checkpoint and stop."""

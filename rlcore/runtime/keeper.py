@@ -154,7 +154,6 @@ class CheckpointKeeper:
         self.lag = loop.schedule.exact_lag
         self._clock = clock
         self._last = clock()
-        self._final_round: int | None = None
         self._stopping_since: float | None = None
         self._told_of_states = False
         self.finished = False
@@ -165,33 +164,39 @@ class CheckpointKeeper:
         """Whether checkpoints hold stream states."""
         return self.lag is not None
 
+    def end_where_it_began(self, saved: Path) -> None:
+        """Finish without a step: the checkpoint that the run resumes from is past its limits."""
+        self.finished, self.saved = True, saved
+
     def before_first_publish(self) -> None:
         """Announce a final round that is too near to be announced later."""
-        updates = self.loop.limits.updates
-        if self.lag is not None and updates is not None and self.loop.version + self.lag >= updates:
-            self._announce_final(max(updates, self.loop.version))
+        if self.lag is not None and self.loop.updates_left() <= self.lag:
+            self.control.announce_final(self._at_limit())
 
     def before_publish(self) -> None:
         """Announce a checkpoint while no stream can yet have begun its round."""
         if self.lag is None:
             return
-        version, updates = self.loop.version, self.loop.limits.updates
-        if self._final_round is not None:
-            return
-        at_limit = updates is not None and self.loop.totals.updates + self.lag == updates
-        if at_limit or self.stopping:
-            self._announce_final(version + self.lag)
+        version, final = self.loop.version, self.control.final_round
+        if final != NO_ROUND:
+            # A batch that became no update puts the limit off by a round; streams wait before it.
+            if not self.stopping and self._at_limit() > final:
+                self.control.announce_final(self._at_limit())
+        elif self.loop.updates_left() <= self.lag:
+            self.control.announce_final(self._at_limit())
+        elif self.stopping:
+            self.control.announce_final(version + self.lag)
         elif self._due() and self.control.checkpoint_round == NO_ROUND:
             request_checkpoint(self.control, version, self.lag)
+
+    def _at_limit(self) -> int:
+        """Return the version that uses ``stop.updates`` up if each batch from now on is applied."""
+        return self.loop.version + int(self.loop.updates_left())
 
     @property
     def stopping(self) -> bool:
         """Whether the run is to end."""
         return self.loop.stop_reason is not None or self.control.stop_requested
-
-    def _announce_final(self, round_: int) -> None:
-        self.control.checkpoint_round = round_
-        self._final_round = round_
 
     def _due(self) -> bool:
         return self.every_s is not None and self._clock() - self._last >= self.every_s
@@ -212,9 +217,7 @@ class CheckpointKeeper:
                 self.finished = True
 
     def _save_exact(self, round_: int) -> None:
-        final = self._final_round == round_ and self.stopping
-        if self._final_round == round_ and not final:
-            self._final_round = None  # a skipped update came between: the limit is further off
+        final = self.control.final_round == round_
         failed = np.flatnonzero(self.control.stream[:, ctl.FAILED_ROUND] == round_)
         try:
             if len(failed):

@@ -6,6 +6,7 @@ which fragments it may take. Inline runs call it between fragments, local runs c
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,10 +129,25 @@ class LearnerLoop:
     def version(self) -> int:
         """Version of the published parameters: one more for every batch taken.
 
-        A batch whose update was skipped publishes its unchanged parameters again, so that
-        lockstep, which counts batches, stays in step.
+        A batch that was skipped or held no transition publishes the unchanged parameters again, so
+        that lockstep, which counts batches, stays in step.
         """
-        return self.totals.updates + self.totals.skipped_updates
+        totals = self.totals
+        return totals.updates + totals.skipped_updates + totals.empty_batches
+
+    def updates_left(self) -> float:
+        """Return how many updates ``stop.updates`` leaves; infinity without that limit."""
+        limit = self.limits.updates
+        return math.inf if limit is None else max(0, limit - self.totals.updates)
+
+    def check_limits(self) -> None:
+        """Set ``stop_reason`` if a limit is reached."""
+        self.stop_reason = self.limits.reason(
+            env_steps=self.totals.env_steps,
+            updates=self.totals.updates,
+            seconds=self.seconds(),
+            returns=self.totals.returns,
+        )
 
     def publish(self) -> None:
         """Make the learner's current parameters the newest version of the store."""
@@ -162,34 +178,39 @@ class LearnerLoop:
         fragments = self._take()
         if fragments is None:
             return False
-        t0 = self._clock()
-        batch = self.collator(fragments)
-        progress = self.limits.progress(
-            env_steps=self.totals.env_steps, updates=self.totals.updates
-        )
-        self.learner.progress = progress
-        want_metrics = t0 - self._last_report >= self.report_every_s
-        batch["progress"], batch["metrics"] = progress, want_metrics
-        stamp = GradStamp(min(fragment.version for fragment in fragments))
-        t1 = self._clock()
-        before = self.version
-        report = self.learner.update(batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics)
-        t2 = self._clock()
-        self._count(fragments, before, report)
-        if want_metrics:
-            self._last = report
-        self.stop_reason = self._why_stop()
+        # Where every environment is being reset at once no row is a transition, and there is
+        # nothing to take a mean over.
+        report = self._update(fragments) if any(f.steps for f in fragments) else None
+        started = self._clock()
+        self._count(fragments, report)
+        self.check_limits()
         if before_publish is not None:
             before_publish()
         self.publish()
         for fragment in fragments:
             self.ring.release(fragment)
-        phases = self._phases
-        phases.collate += t1 - t0
-        phases.update += t2 - t1
-        phases.publish += self._clock() - t2
+        self._phases.publish += self._clock() - started
         self.control.globals[ctl.LEARNER_BEAT] += 1
         return True
+
+    def _update(self, fragments: list[Fragment]) -> UpdateReport:
+        t0 = self._clock()
+        batch = self.collator(fragments)
+        totals = self.totals
+        progress = self.limits.progress(env_steps=totals.env_steps, updates=totals.updates)
+        self.learner.progress = progress
+        want_metrics = t0 - self._last_report >= self.report_every_s
+        batch["progress"], batch["metrics"] = progress, want_metrics
+        # The learner's own version counts applied updates only: its delay is to be the lag.
+        lag = self.version - min(fragment.version for fragment in fragments)
+        stamp = GradStamp(totals.updates - lag)
+        t1 = self._clock()
+        report = self.learner.update(batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics)
+        self._phases.collate += t1 - t0
+        self._phases.update += self._clock() - t1
+        if want_metrics:
+            self._last = report
+        return report
 
     # -- choosing fragments ---------------------------------------------------------------------
 
@@ -245,15 +266,20 @@ class LearnerLoop:
 
     # -- accounting -----------------------------------------------------------------------------
 
-    def _count(self, fragments: list[Fragment], version: int, report: UpdateReport) -> None:
-        totals = self.totals
+    def _count(self, fragments: list[Fragment], report: UpdateReport | None) -> None:
+        totals, version = self.totals, self.version
+        skipped = report is not None and bool(report.skipped)
         for fragment in fragments:
             totals.env_steps += fragment.steps
-            totals.trained_steps += 0 if report.skipped else fragment.steps
+            totals.trained_steps += 0 if skipped else fragment.steps
             totals.count_episodes(fragment)
             self._lag.add(version - fragment.version, fragment.steps)
-        totals.updates += 0 if report.skipped else 1
-        totals.skipped_updates += 1 if report.skipped else 0
+        if report is None:
+            totals.empty_batches += 1
+        elif skipped:
+            totals.skipped_updates += 1
+        else:
+            totals.updates += 1
 
     def seconds(self) -> float:
         """Return the wall time of training so far, over all resumptions."""
@@ -262,14 +288,6 @@ class LearnerLoop:
     def waited(self, seconds: float) -> None:
         """Count time spent waiting for fragments."""
         self._phases.wait += seconds
-
-    def _why_stop(self) -> str | None:
-        return self.limits.reason(
-            env_steps=self.totals.env_steps,
-            updates=self.totals.updates,
-            seconds=self.seconds(),
-            returns=self.totals.returns,
-        )
 
     def report(self, force: bool = False) -> Metrics | None:
         """Return a metric record if ``report_every_s`` has passed (or ``force``), else ``None``."""
@@ -286,6 +304,7 @@ class LearnerLoop:
             "time/wall_s": totals.seconds,
             "lag/dropped": totals.dropped_fragments,
             "runtime/steps_dropped": totals.dropped_steps,
+            "runtime/batches_empty": totals.empty_batches,
             "fault/nonfinite": totals.skipped_updates,
             "fault/torn": totals.torn_fragments,
         }

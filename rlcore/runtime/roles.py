@@ -154,10 +154,15 @@ def build_learner(
     )
     if checkpoint is not None and keeper.exact:
         _say_what_restarts(checkpoint, emit)
-    keeper.before_first_publish()
     if checkpoint is None:
+        keeper.before_first_publish()
         loop.publish()
     else:
+        loop.check_limits()
+        if loop.stop_reason is not None:
+            keeper.end_where_it_began(checkpoint.path)
+        else:
+            keeper.before_first_publish()
         republish(checkpoint, channels.store)
     channels.control.announce_published()
     return loop, keeper

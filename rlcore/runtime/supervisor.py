@@ -142,7 +142,7 @@ class Supervisor:
         Raises:
             ActorLostError: Actors failed more often than allowed; the learner has checkpointed.
             EnvContractError: An environment broke the contract.
-            LearnerError: The learner died.
+            LearnerError: The learner died, or a Hogwild worker cannot train on.
         """
         if self.finished and self._failure is not None:
             raise self._failure
@@ -188,8 +188,9 @@ class Supervisor:
 
     def _actor_error(self, seat: ActorSeat, message: Message) -> None:
         seat.error = f"{message['type']}: {message['message']}"
-        if message["type"] == EnvContractError.__name__:
-            seat.fatal = EnvContractError(f"actor {seat.index}: {message['message']}")
+        if message["fatal"]:
+            error = _ERRORS.get(message["type"], LearnerError)
+            seat.fatal = error(f"actor {seat.index}: {message['message']}")
 
     def health(self) -> dict[str, float]:
         """Return the actor-side metrics."""

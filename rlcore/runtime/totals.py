@@ -28,6 +28,7 @@ class Totals:
         episodes: Finished episodes.
         updates: Applied updates.
         skipped_updates: Updates refused for a non-finite loss or gradient.
+        empty_batches: Batches without one valid transition, which no update is made of.
         seconds: Wall time of training.
         returns: Returns of the last episodes, oldest first.
         lengths: Their lengths.
@@ -41,6 +42,7 @@ class Totals:
     episodes: int = 0
     updates: int = 0
     skipped_updates: int = 0
+    empty_batches: int = 0
     seconds: float = 0.0
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=EPISODE_WINDOW))
     lengths: deque[int] = field(default_factory=lambda: deque(maxlen=EPISODE_WINDOW))

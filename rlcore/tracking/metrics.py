@@ -110,6 +110,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("perf/trained_steps_per_s", "steps/s", "Environment steps trained on."),
     ("perf/updates_per_s", "updates/s", "Applied updates."),
     ("runtime/steps_dropped", "agent decisions", "Steps collected but not trained on."),
+    ("runtime/batches_empty", "batches", "Batches passed over: every row was masked out."),
     ("runtime/rows_padded", "rows", "Rows masked out of fragments that were closed early."),
     ("runtime/actor_blocked_frac", "share", "Actor time spent waiting for the learner."),
     ("runtime/learner_starved_frac", "share", "Learner time spent waiting for fragments."),

@@ -147,11 +147,52 @@ def test_a_killed_learner_is_named_with_the_way_back():
     assert "last checkpoint" in str(outcome.error)
 
 
-def test_contract_errors_end_the_run_at_once(tmp_path):
-    class Broken(EnvContractError):
-        pass
+@pytest.mark.parametrize("schedule", ["async", "hogwild"])
+def test_contract_errors_end_the_run_at_once(schedule):
+    fault = {"kind": "contract", "actor": "actor 1", "step": 20}
+    outcome = train("local", schedule, actors=2, updates=10**9, config={"fault": fault})
+    assert isinstance(outcome.error, EnvContractError)
+    assert str(outcome.error) == "actor 1: planted breach"
+    assert len(outcome.of_kind("actor_lost")) == 1
+    assert outcome.checkpoint.state["version"] >= 0
 
-    assert issubclass(Broken, EnvContractError)
+
+@pytest.mark.parametrize("schedule", ["serial", "lockstep", "async", "hogwild"])
+@pytest.mark.parametrize(
+    ("kind", "error"), [("contract", EnvContractError), ("nan", NonFiniteError)]
+)
+def test_what_was_learnt_inline_is_saved_when_an_environment_fails(schedule, kind, error):
+    fault = {"kind": kind, "actor": "actor 0", "step": 100}
+    outcome = train(
+        "inline", schedule, updates=10**9, config={"fault": fault}, checkpoint_every_s=None
+    )
+    assert isinstance(outcome.error, error)
+    assert outcome.totals["updates"] >= 3
+    assert outcome.totals["env_steps"] > 0
+
+
+def test_a_loss_that_stays_nonfinite_ends_a_hogwild_run_at_once():
+    outcome = train(
+        "local", "hogwild", actors=1, updates=10**9, config={"poison": 5}, max_restarts=2
+    )
+    assert isinstance(outcome.error, NonFiniteError)
+    assert "5 updates in a row" in str(outcome.error)
+    assert len(outcome.of_kind("actor_lost")) == 1
+    assert outcome.totals["updates"] == 5
+
+
+@pytest.mark.parametrize("schedule", ["async", "hogwild"])
+def test_an_actor_whose_environment_gives_nan_is_restarted(schedule, tmp_path):
+    fault = {"kind": "nan", "actor": "actor 1", "step": 20, "marker": str(tmp_path / "m")}
+    outcome = train(
+        "local", schedule, actors=2, updates=300, config={"fault": fault, "slow_s": 0.02}
+    )
+    assert outcome.error is None
+    (lost,) = outcome.of_kind("actor_lost")
+    assert lost["cause"] == "NonFiniteError: planted NaN"
+
+
+def test_the_plan_refuses_more_actors_than_streams_and_unknown_schedules(tmp_path):
     with pytest.raises(ConfigError, match="every actor needs a stream"):
         make_plan("async", tmp_path, actors=STREAMS + 1)
     with pytest.raises(ConfigError, match=r"runtime\.schedule must be"):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from rlcore.data.spec import Field
+from rlcore.errors import EnvContractError, NonFiniteError
 from rlcore.learners.base import LossOutput
 from rlcore.learners.config import (
     AdamConfig,
@@ -136,6 +137,13 @@ class ToyParts:
         return self.learner.build(network, reduction=self.agent.reduction, **options)
 
 
+PLANTED = {
+    "raise": ValueError("planted failure"),
+    "contract": EnvContractError("planted breach"),
+    "nan": NonFiniteError("planted NaN"),
+}
+
+
 class FaultyStream:
     """Passes everything on, and misbehaves once (per marker file) in one actor at one step."""
 
@@ -163,8 +171,8 @@ class FaultyStream:
             return
         if marker:
             open(marker, "w").close()
-        if fault["kind"] == "raise":
-            raise ValueError("planted failure")
+        if fault["kind"] in PLANTED:
+            raise PLANTED[fault["kind"]]
         if fault["kind"] == "exit":
             os._exit(3)
         if fault["kind"] == "kill":

@@ -62,6 +62,7 @@ def make_plan(
     **more: Any,
 ) -> RunPlan:
     settings = {"unroll": UNROLL, "envs": ENVS, **(config or {})}
+    streams = more.pop("streams", STREAMS)
     stop = more.pop("stop", {"updates": updates})
     return RunPlan(
         factory="toy_parts:build",
@@ -69,9 +70,9 @@ def make_plan(
         run_dir=str(run_dir),
         seed=more.pop("seed", 3),
         actors=actors,
-        streams=STREAMS,
-        envs=ENVS,
-        batch=STREAMS,
+        streams=streams,
+        envs=more.pop("envs", ENVS),
+        batch=more.pop("batch", streams),
         schedule=schedule,
         stop=stop,
         report_every_s=0.2,
