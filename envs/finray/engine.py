@@ -109,13 +109,15 @@ def make_engine(
         ImportError: A package that it needs is missing; the message says which.
         ValueError: The device is not there.
     """
-    module, name = {
-        "numba": ("envs.finray.numba_engine", "NumbaEngine"),
-        "reference": ("envs.finray.reference", "ReferenceEngine"),
-        "torch": ("envs.finray.torch_engine", "TorchEngine"),
-        "triton": ("envs.finray.triton_engine", "TritonEngine"),
+    module, name, needs = {
+        "numba": ("envs.finray.numba_engine", "NumbaEngine", "numba: pip install 'rlcore[fast]'"),
+        "reference": ("envs.finray.reference", "ReferenceEngine", "numpy"),
+        "torch": ("envs.finray.torch_engine", "TorchEngine", "torch"),
+        "triton": ("envs.finray.triton_engine", "TritonEngine", "torch with triton"),
     }[backend]
-    engine: Engine = getattr(importlib.import_module(module), name)(
-        fluid, chain, dtype, device, **options
-    )
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"backend {backend!r} needs {needs} ({error})") from error
+    engine: Engine = kind(fluid, chain, dtype, device, **options)
     return engine

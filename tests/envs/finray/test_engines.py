@@ -1,5 +1,8 @@
 """The engines against each other, and the numba kernels against the reference by parts."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -131,3 +134,18 @@ def test_unknown_device_is_named():
     for backend in ("numba", "reference", "torch"):
         with pytest.raises(ValueError, match="device"):
             make_engine(backend, *setting(), "float64", "cuda:7")
+
+
+def test_a_missing_package_is_named_and_no_engine_takes_its_place(monkeypatch):
+    monkeypatch.setitem(sys.modules, "envs.finray.triton_engine", None)
+    with pytest.raises(ImportError, match="backend 'triton' needs torch with triton"):
+        make_engine("triton", *setting(), "float32", "cuda")
+
+
+def test_the_package_stays_light():
+    code = (
+        "import sys, envs, envs.finray.lbm, envs.finray.rom\n"
+        "print([name for name in ('numba', 'torch', 'PIL') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
