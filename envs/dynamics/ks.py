@@ -179,7 +179,12 @@ class KuramotoSivashinsky(Model):
 def _read_starts(env: str, path: Any) -> np.ndarray:
     if not isinstance(path, str) or not Path(path).is_file():
         raise ValueError(f"{env}: start_file {path!r} is not a file")
-    starts = np.load(path, allow_pickle=False)
+    try:
+        starts = np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{env}: start_file {path!r} is no array: {error}") from error
+    if not isinstance(starts, np.ndarray):
+        raise ValueError(f"{env}: start_file {path!r} holds several arrays, wanted one")
     if starts.ndim != 2 or starts.shape[1] != POINTS or not np.isfinite(starts).all():
         raise ValueError(
             f"{env}: start_file {path!r} holds an array {starts.shape}, wanted finite [m, {POINTS}]"

@@ -84,6 +84,12 @@ def test_bad_start_files_are_named(tmp_path, array):
         KuramotoSivashinsky(start_file=str(path))
     with pytest.raises(ValueError, match="is not a file"):
         KuramotoSivashinsky(start_file=str(tmp_path / "none.npy"))
+    path.write_text("u = 0")
+    with pytest.raises(ValueError, match=r"dynamics/ks-v0: start_file .* is no array"):
+        KuramotoSivashinsky(start_file=str(path))
+    np.savez(tmp_path / "two.npz", a=array, b=array)
+    with pytest.raises(ValueError, match=r"dynamics/ks-v0: start_file .* holds several arrays"):
+        KuramotoSivashinsky(start_file=str(tmp_path / "two.npz"))
 
 
 @pytest.mark.parametrize("field", [np.zeros(63), np.full(64, np.nan), np.full(64, 41.0)])
