@@ -4,6 +4,8 @@ from __future__ import annotations
 
 OPEN, CLOSE = "<answer>", "</answer>"
 BOX = "\\boxed{"
+MAX_BOX = 4_096
+"""Longer boxes are no answer; the bound keeps hostile braces cheap."""
 
 
 def last_tagged(text: str) -> str | None:
@@ -34,27 +36,30 @@ def first_tagged(text: str) -> str | None:
 
 
 def innermost(text: str) -> str | None:
-    """Return what lies between the last closing tag and the opening one before it, stripped."""
+    """Return what the last opening tag that is ever closed holds, stripped."""
     head, closing, _ = text.rpartition(CLOSE)
     _, opening, answer = head.rpartition(OPEN)
-    return answer.strip() if closing and opening else None
+    return answer.partition(CLOSE)[0].strip() if closing and opening else None
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what the last ``\boxed{...}`` holds, braces balanced; None if it never closes."""
+    r"""Return what the last ``\boxed{...}`` holds, braces balanced.
+
+    Returns:
+        None if there is none, or it does not close within ``MAX_BOX`` characters.
+    """
     start = text.rfind(BOX)
     if start < 0:
         return None
-    depth, place = 1, start + len(BOX)
-    while depth:
-        opening, closing = text.find("{", place), text.find("}", place)
-        if closing < 0:
-            return None
-        if 0 <= opening < closing:
-            depth, place = depth + 1, opening + 1
-        else:
-            depth, place = depth - 1, closing + 1
-    return text[start + len(BOX) : place - 1]
+    start += len(BOX)
+    depth, end = 1, start
+    for piece in text[start : start + MAX_BOX].split("}")[:-1]:
+        depth += piece.count("{") - 1
+        end += len(piece)
+        if depth == 0:
+            return text[start:end]
+        end += 1
+    return None
 
 
 def tagged_or_boxed(text: str) -> str | None:

@@ -52,7 +52,7 @@ class TaskModel(Model):
         free = [parameter for parameter in own if parameter.name not in cls.fixed]
         split = inspect.Parameter("split", inspect.Parameter.KEYWORD_ONLY, default="train")
         keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in free]
-        cls.__signature__ = inspect.Signature([*keyword, split])
+        cls.__signature__ = inspect.Signature([*keyword, split])  # type: ignore[attr-defined]
 
     def __init__(self, split: str = "train", **arguments: Any) -> None:
         check_names(self.id, type(self), arguments)

@@ -17,7 +17,8 @@ def fits(largest: int, operands: int) -> bool:
     By induction numerator and denominator of a result of ``k`` numbers up to ``m`` in size are at
     most ``(2m)^k``.
     """
-    return (2 * max(largest, 1)) ** operands < 2**62
+    bound: int = (2 * max(largest, 1)) ** operands
+    return bound < 2**62
 
 
 def run_all(programs: Sequence[Program], operands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -66,7 +66,7 @@ def _plain(text: str) -> str:
     text = bare if bare.strip() else _WORDS.sub(r"\1", text)  # words alone are the answer
     text = _DROPPED.sub("", text)
     text = _THOUSANDS.sub(lambda found: found[0].replace(",", ""), text)
-    text = re.sub(r"\s+", "", text) if "\\" not in text else re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"\s+", " ", text).strip()
     return _ASSIGNED.sub("", text, count=1) if _ASSIGNED.match(text) else text
 
 
@@ -138,7 +138,8 @@ def evaluate(text: str, shift: int = 0) -> Value:
 
 
 def _tokens(text: str) -> list[str]:
-    tokens, place = [], 0
+    tokens: list[str] = []
+    place = 0
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     while place < len(text):
         if text[place].isspace():
@@ -192,7 +193,7 @@ class _Reader:
                 value = _bounded(_quotient(value, self._signed()[0]))
             elif word == "\\frac" and whole:  # 1\frac{1}{2} is a mixed number
                 value = _bounded(value + self._power()[0])
-            elif word and (word[0].isalnum() or word[0] in "(\\{."):
+            elif word and (word[0].isalpha() or word[0] in "(\\{"):
                 value = _bounded(value * self._power()[0])
             else:
                 return value

@@ -9,13 +9,12 @@ import numpy as np
 
 from envs.core.arguments import check_choice, check_integer
 from envs.reasoning.answers import CLOSE, OPEN, innermost, last_tagged
-from envs.reasoning.splits import split_of
+from envs.reasoning.splits import SPLITS, split_of
 from envs.reasoning.sudoku_rules import as_cells, as_text, valid
 from envs.reasoning.sudoku_solver import BACKENDS, MAX_GRIDS, SudokuSolver, default_backend
 from envs.reasoning.task import (
     MAX_COMPLETION,
     MAX_DRAWS,
-    SPLITS,
     Item,
     RewardBreakdown,
     Task,
@@ -191,7 +190,7 @@ class SudokuTask(Task):
         totals = np.array(
             [a == pair[0].answer for a, pair in zip(answers, batch, strict=True)], np.float64
         )
-        rows = np.flatnonzero(totals == 0)
+        rows = np.flatnonzero(totals == 0).tolist()
         others = [_without_layout(batch[row][1], answers[row]) for row in rows]
         totals[rows] = self._strict_values(others, [batch[row][0] for row in rows])
         return totals, totals == 1.0

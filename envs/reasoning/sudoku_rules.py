@@ -27,12 +27,12 @@ def valid(grids: np.ndarray, box: int) -> np.ndarray:
         Bool ``[n]``.
     """
     size = box * box
-    inside = ((grids >= 1) & (grids <= size)).all(1)
+    inside: np.ndarray = ((grids >= 1) & (grids <= size)).all(1)
     bits = np.left_shift(1, np.where(inside[:, None], grids, 0).astype(np.int16))
     square = bits.reshape(-1, size, size)
     boxes = bits.reshape(-1, box, box, box, box)
     every = (1 << (size + 1)) - 2
-    seen = inside
+    seen: np.ndarray = inside
     for found in (
         np.bitwise_or.reduce(square, 2),
         np.bitwise_or.reduce(square, 1),
@@ -60,7 +60,8 @@ def symmetric_grids(rng: np.random.Generator, n: int, box: int = 3) -> np.ndarra
     swapped = rng.random(n) < 0.5
     grids[swapped] = grids[swapped].transpose(0, 2, 1)
     labels = rng.permuted(np.tile(np.arange(1, size + 1, dtype=np.uint8), (n, 1)), axis=1)
-    return np.take_along_axis(labels, grids.reshape(n, -1), 1)
+    relabelled: np.ndarray = np.take_along_axis(labels, grids.reshape(n, -1), 1)
+    return relabelled
 
 
 def _line_orders(rng: np.random.Generator, n: int, box: int) -> np.ndarray:

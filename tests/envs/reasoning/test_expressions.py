@@ -24,7 +24,7 @@ from envs.reasoning.expressions import (
 class Exact(ast.NodeTransformer):
     """Turns numbers into fractions, so that Python's own evaluation is exact."""
 
-    def visit_Constant(self, node):  # noqa: N802 - the name is ast's
+    def visit_Constant(self, node):
         return ast.Call(ast.Name("Fraction", ast.Load()), [node], [])
 
 

@@ -22,8 +22,10 @@ GOOD = "<reasoning>\nThree.\n</reasoning>\n<answer>\n3\n</answer>\n"
     ("text", "value"),
     [("$1,200.50", Fraction(2401, 2)), ("\\frac{3}{4}", Fraction(3, 4)), ("12 apples", 12),
      ("-5", -5), ("1 3/4", Fraction(7, 4)), ("\\boxed{18}", 18), ("18.00", 18), ("3 \\times 4", 12),
-     ("x = 7", 7), ("The answer is 7.", 7), ("50\\%", 50), ("70,000", 70_000), (".5", Fraction(1, 2)),
-     ("\\$70,000 \\text{ dollars}", 70_000), ("-\\frac{1}{2}", Fraction(-1, 2)), ("5 miles/hour", 5),
+     ("x = 7", 7), ("The answer is 7.", 7), ("50\\%", 50), ("70,000", 70_000),
+     (".5", Fraction(1, 2)),
+     ("\\$70,000 \\text{ dollars}", 70_000), ("-\\frac{1}{2}", Fraction(-1, 2)),
+     ("5 miles/hour", 5),
      ("\u20ac9", 9), ("+4", 4), ("1,23", None), ("9**9**9", None), ("", None), ("abc", None),
      ("3 or 4", None), ("1/0", None), ("1" * 401, None), ("\u0663", None), ("nan", None)],
 )  # fmt: skip
@@ -128,7 +130,9 @@ def test_texts_never_repeat_between_splits():
 
 def test_distractors_can_be_left_out():
     rng = np.random.default_rng(0)
-    owns = [("owns" in make(rng, 3, False).text, "owns" in make(rng, 3, True).text) for _ in range(60)]
+    owns = [
+        ("owns" in make(rng, 3, False).text, "owns" in make(rng, 3, True).text) for _ in range(60)
+    ]
     assert not any(without for without, _ in owns)
     assert 10 < sum(with_ for _, with_ in owns) < 50
 
@@ -140,7 +144,9 @@ def test_real_files(tmp_path):
         file.write("\n".join(map(json.dumps, rows)))
     test.write_text(json.dumps(rows[0]) + "\n\n")
     task, rng = GSM8KTask(train_file=str(train), test_file=str(test)), np.random.default_rng(0)
-    drawn = {s: {task.sample(rng, s).prompt for _ in range(400)} for s in ("train", "valid", "test")}
+    drawn = {
+        s: {task.sample(rng, s).prompt for _ in range(400)} for s in ("train", "valid", "test")
+    }
     assert drawn["test"] == {task.item("Q0?", "1").prompt}
     assert not drawn["train"] & drawn["valid"]
     assert len(drawn["train"] | drawn["valid"]) == 59  # the test item is in no other split
