@@ -58,6 +58,7 @@ class GuessMyCity(TextModel):
         self.reader = CityReader(self.max_action)
         self._numbers = {city.name: k for k, city in enumerate(self.cities)}
         self._answers: dict[tuple[Query, int], str] = {}
+        self._known: dict[tuple[str, int], tuple[str, bool, bool]] = {}
         self.oracle = check_oracle(self.id, oracle, self.answer, oracle_options)
         choice = check_choice(self.id, "on_oracle_error", on_oracle_error, ("truncate", "raise"))
         self._raise = choice == "raise"
@@ -92,17 +93,19 @@ class GuessMyCity(TextModel):
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Answer one question in each game."""
-        hidden = state["hidden"].tolist()
-        queries = [self.reader.query(text) for text in texts]
-        guesses = np.array([q is not None and q.kind == "guess" for q in queries])
-        right = [Query("guess", (str(h),)) for h in hidden]
-        won = np.array([query == wanted for query, wanted in zip(queries, right, strict=True)])
-        names = [self.cities[h].name for h in hidden]
-        replies = [self.answer(name, text) for name, text in zip(names, texts, strict=True)]
+        known = self._known
+        if len(known) > 1 << 17:
+            known.clear()
+        pairs = list(zip(texts, state["hidden"].tolist(), strict=True))
+        turns = [known.get(pair) or self._turn(pair) for pair in pairs]
+        replies = [turn[0] for turn in turns]
+        guesses = np.array([turn[1] for turn in turns])
+        won = np.array([turn[2] for turn in turns])
         errors = [""] * len(texts)
         if not isinstance(self.oracle, TableOracle):
+            names = [self.cities[h].name for _, h in pairs]
             self._ask(state, texts, names, np.flatnonzero(~guesses), replies, errors, rngs)
-        failed = np.array([bool(error) for error in errors])
+        failed = np.array(list(map(bool, errors)))
         state["won"] = won
         return Turn(
             replies=objects(replies),
@@ -112,6 +115,17 @@ class GuessMyCity(TextModel):
             truncated=failed,
             info={"oracle_error": objects(errors)},
         )
+
+    def _turn(self, pair: tuple[str, int]) -> tuple[str, bool, bool]:
+        """Return the table's reply to a text, whether it is a guess, and whether it is right."""
+        text, hidden = pair
+        query = self.reader.query(text)
+        guess = query is not None and query.kind == "guess"
+        won = query == Query("guess", (str(hidden),))
+        turn = (self.answer(self.cities[hidden].name, text), guess, won)
+        if len(text) <= self.max_action:
+            self._known[pair] = turn
+        return turn
 
     def _ask(
         self,

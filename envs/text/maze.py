@@ -13,7 +13,7 @@ from envs.core import State, check_choice
 from envs.core.canvas import Canvas
 from envs.text.forms import TextEnv, TextVectorEnv
 from envs.text.letters import plain, shown
-from envs.text.model import TextModel, Turn, objects
+from envs.text.model import TextModel, Turn
 
 LAYOUT = (
     "#############",
@@ -30,6 +30,7 @@ LAYOUT = (
 """Ten rows of thirteen; ``#`` is wall. The stem leads up to a first T and on to a second."""
 
 MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+STEPS = np.array([*MOVES.values(), (0, 0)])  # the last row is that of an unknown move, -1
 OPEN = np.array([[cell != "#" for cell in row] for row in LAYOUT])
 GOAL = (1, 1)
 START = (8, 6)
@@ -59,6 +60,18 @@ class Maze(TextModel):
         self._random = check_choice(self.id, "start", start, ("fixed", "random")) == "random"
         self._cells = np.argwhere(OPEN & (distances() > 0))
 
+        self._moves = {f"move {way}": k for k, way in enumerate(MOVES)}
+        self._views = np.full(OPEN.shape, "", object)
+        for row, column in np.argwhere(OPEN).tolist():
+            self._views[row, column] = self._seen(row, column)
+
+    def _way(self, text: str) -> int:
+        """Return the number of the move that a text names, or -1."""
+        read = plain(text, self.max_action)
+        if read is None:
+            return -1
+        return self._moves.get("move " + read.rstrip(".").removeprefix("move "), -1)
+
     def deal(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
         """Place the walker of each game."""
         if options:
@@ -69,23 +82,23 @@ class Maze(TextModel):
 
     def prompts(self, state: State) -> list[str]:
         """Return what the walker sees first."""
-        return [self._seen(*place) for place in state["place"].tolist()]
+        return [str(self._views[row, column]) for row, column in state["place"].tolist()]
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Move each walker."""
-        read = [plain(text, self.max_action) for text in texts]
-        steps = [
-            None if r is None else MOVES.get(r.removeprefix("move ").rstrip(".")) for r in read
-        ]
-        valid = np.array([step is not None for step in steps])
-        target = state["place"] + np.array([step or (0, 0) for step in steps])
+        known = self._moves
+        ways = np.array([known.get(text, -2) for text in texts])
+        for k in np.flatnonzero(ways == -2):
+            ways[k] = self._way(texts[k])
+        valid = ways >= 0
+        target = state["place"] + STEPS[ways]
         free = OPEN[target[:, 0], target[:, 1]]
         state["place"] = np.where(free[:, None], target, state["place"])
         state["won"] = won = (state["place"] == GOAL).all(-1)
-        seen = [self._seen(*place) for place in state["place"].tolist()]
-        replies = [text if known else UNKNOWN for text, known in zip(seen, valid, strict=True)]
+        replies = self._views[state["place"][:, 0], state["place"][:, 1]]
+        replies[~valid] = UNKNOWN
         reward = np.where(valid, np.where(won, 0.0, -1.0), -4.0)
-        return Turn(objects(replies), reward, won, valid)
+        return Turn(replies, reward, won, valid)
 
     def render(self, state: State) -> np.ndarray:
         """Return the maze of row 0 from above."""
