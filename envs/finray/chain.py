@@ -146,3 +146,9 @@ def bending_hessian(joint: np.ndarray) -> np.ndarray:
     """Return the second derivative of the bending energy by the angles, ``[links, links]``."""
     after = np.append(joint[1:], 0.0)
     return np.diag(joint + after) - np.diag(joint[1:], 1) - np.diag(joint[1:], -1)
+
+
+def rest_moments(chain: Chain) -> np.ndarray:
+    """Return the moments on the links that an actuation of 1 makes, ``[actions, links]``."""
+    moment = chain.joint * chain.turn
+    return moment - np.append(moment[:, 1:], np.zeros((len(moment), 1)), 1)

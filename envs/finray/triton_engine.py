@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.finray.chain import Chain, bending_hessian
+from envs.finray.chain import Chain, bending_hessian, rest_moments
 from envs.finray.coupling import REGULARISATION
 from envs.finray.device_field import DeviceField
 from envs.finray.engine import HARD_MACH_LIMIT, SUMS, Interval
 from envs.finray.fluid import Fluid
+from envs.finray.patch import patch_box
 from envs.finray.torch_engine import find_device
 from envs.finray.triton_kernels import chain_kernel, fluid_kernel
 
@@ -165,30 +166,6 @@ class Run:
         means = (self.sums.cpu().numpy() / done[:, None]).T
         a = a0 + (a1 - a0) * (done / steps)[:, None]
         return Interval(DeviceField(f), theta, omega, a, done, *means, fastest, tip, ~fine)
-
-
-def rest_moments(chain: Chain) -> np.ndarray:
-    """Return the moments on the links that an actuation of 1 makes, ``[actions, links]``."""
-    moment = chain.joint * chain.turn
-    return moment - np.append(moment[:, 1:], np.zeros((len(moment), 1)), 1)
-
-
-def patch_box(fluid: Fluid, chain: Chain) -> tuple[int, int, int, int]:
-    """Return the first column, first row, width and height of the cells that the ray can reach.
-
-    Raises:
-        ValueError: The ray could reach across the side of the domain.
-    """
-    reach = int(np.ceil(chain.length)) + 3
-    left, low = int(chain.base[0]) - reach, int(chain.base[1]) - reach
-    width, height = 2 * reach + 1, 2 * reach + 1
-    left, right = max(left, 1), min(left + width, fluid.nx - 1)
-    if low < 0 or low + height > fluid.ny:
-        raise ValueError(
-            f"backend triton: a ray of {chain.length:.0f} cells reaches across the sides of "
-            f"{fluid.ny} rows; make the domain higher"
-        )
-    return left, low, right - left, height
 
 
 def _power_of_two(n: int) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from envs.finray.baselines import sinusoid_grid, square_wave
+from envs.finray.lbm import FinRayLBMEnv
 from envs.finray.policies import make_sine, make_square, make_zero, sine, square
 from envs.finray.rom import FinRayROM, FinRayROMEnv, FinRayROMVectorEnv
 
@@ -78,3 +79,14 @@ def test_square_wave_beats_the_sine_of_its_frequency():
 def test_an_empty_grid_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         sinusoid_grid(FinRayROMEnv(), [], [1.0])
+
+
+def test_a_diverged_point_comes_last_and_has_no_score():
+    env = FinRayLBMEnv(
+        preset="tiny", passive_time=0.1, pre_actuation=0, amplitude=2.0, u_lattice=0.1
+    )
+    good, bad = sinusoid_grid(env, [1.0, 0.02], [5.0])
+    assert (good.amplitude, good.diverged) == (0.02, False)
+    assert (bad.amplitude, bad.diverged) == (1.0, True)
+    assert math.isnan(bad.thrust)
+    assert bad.max_speed > 0.4 > good.max_speed

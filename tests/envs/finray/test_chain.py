@@ -10,8 +10,11 @@ from envs.finray.chain import (
     bending_moments,
     make_chain,
     residuals,
+    rest_moments,
 )
 from envs.finray.coupling import chain_arrays, delta, markers, move_chain, resistance
+from envs.finray.fluid import Fluid
+from envs.finray.patch import patch_box
 from envs.finray.validation.chains import energy_lost, first_frequency, tip_under_load
 
 
@@ -127,3 +130,25 @@ def test_the_force_enforces_the_markers_velocity():
     gap = marker_u - after
     np.testing.assert_allclose(gap, 0.05 * motion.force_x[0] / (2 * c.spacing), atol=1e-12)
     assert np.abs(gap).max() < 0.2 * np.abs(marker_u - u[0]).max()
+
+
+def test_moments_of_the_actuation():
+    c = chain(shapes=("exponential", "uniform"))
+    straight = np.zeros((2, 8))
+    pull = -bending_moments(np, c.joint, residuals(np, straight, np.eye(2) @ c.turn))
+    np.testing.assert_allclose(rest_moments(c), pull, atol=1e-15)
+
+
+def test_patch_holds_every_cell_that_the_ray_can_reach():
+    fluid = Fluid(60, 50, 0.01, np.full(50, 0.02))
+    c = chain(base=(20.0, 25.37))
+    left, low, width, height = patch_box(fluid, c)
+    for angle in np.linspace(0, 2 * np.pi, 16):
+        x, y = markers(np, chain_arrays(c, np.array), np.full((1, 8), angle))
+        cells_x, cells_y = np.floor(x + 0.5), np.floor(y + 0.5)
+        assert left < cells_x.min() - 1 or left == 1
+        assert cells_x.max() + 1 < left + width
+        assert low <= cells_y.min() - 1
+        assert cells_y.max() + 1 < low + height
+    with pytest.raises(ValueError, match="reaches across the sides of 30 rows"):
+        patch_box(Fluid(60, 30, 0.01, np.full(30, 0.02)), chain(base=(20.0, 15.0)))
