@@ -213,15 +213,16 @@ def test_nothing_is_drawn_unless_asked_for(another_process):
 
 def halves(id, contract):
     """An environment in mid-episode, the actions from there, and whether an episode is over."""
-    actions = contract.recorded(id)
-    for cut in range(len(actions) // 3, len(actions)):
-        env = contract.make(id)
-        last = play(env, actions[:cut], 3)[-1]
-        if not (last[2] or last[3]):
-            return env, actions[cut : cut + 200]
-    # Every episode is one step: in mid-episode is after the reset.
-    env.reset(seed=3)
-    return env, actions[:50]
+    actions, env = contract.recorded(id), contract.make(id)
+    steps = [step for step in play(env, actions, 3) if step[1] is not None]
+    running = [k for k, step in enumerate(steps) if not (step[2] or step[3])]
+    later = [k + 1 for k in running if k + 1 >= len(actions) // 3]
+    env = contract.make(id)
+    if not later:  # every episode is one step: in mid-episode is after the reset
+        env.reset(seed=3)
+        return env, actions[:50]
+    play(env, actions[: later[0]], 3)
+    return env, actions[later[0] : later[0] + 200]
 
 
 @every_id()
