@@ -64,11 +64,11 @@ class Burgers(Model):
 
     def observe(self, state: State) -> np.ndarray:
         """Return u - u_ref, float32 ``[n, 150]``."""
-        return (state["u"] - target(state["time"])[:, None]).astype(np.float32)
+        return np.asarray(state["u"] - target(state["time"])[:, None], np.float32)
 
     def force(self, push: np.ndarray) -> np.ndarray:
         """Return a_1 F_1 + a_2 F_2, ``[n, 150]``, for amplitudes a ``[n, 2]``."""
-        return push[:, :1] * self._shapes[0] + push[:, 1:] * self._shapes[1]
+        return np.asarray(push[:, :1] * self._shapes[0] + push[:, 1:] * self._shapes[1])
 
     def step(
         self, state: State, actions: np.ndarray, rngs: Sequence[np.random.Generator]

@@ -143,7 +143,7 @@ class KuramotoSivashinsky(Model):
 
     def force(self, actions: np.ndarray) -> np.ndarray:
         """Return f(x) = sum_i a_i G_i(x), ``[n, 64]``."""
-        total = actions[:, :1] * self.actuator_shapes[0]
+        total: np.ndarray = actions[:, :1] * self.actuator_shapes[0]
         for k in range(1, ACTUATORS):
             total += actions[:, k : k + 1] * self.actuator_shapes[k]
         return total
@@ -157,7 +157,7 @@ class KuramotoSivashinsky(Model):
             moved, (curvature, slope, power) = self.solver.advance(state["u"], self.force(a))
             diverged, u = hold_diverged(self.id, state["u"], moved, BOUND, self._penalty)
             reward = -(curvature + slope + power)
-        if diverged.any():
+        if self._penalty is not None:
             reward = np.where(diverged, self._penalty, reward)
         info = {
             "curvature": curvature,

@@ -88,7 +88,7 @@ class SpectralKs:
     def _seen(self, w: np.ndarray, mean: np.ndarray, substeps: int) -> np.ndarray:
         """Return the field on the fixed grid, after some steps of the moving one."""
         back = np.exp(-1j * substeps * self._step * mean[:, None] * self.grid.k)
-        return mean[:, None] + self.grid.field(w * back)
+        return np.asarray(mean[:, None] + self.grid.field(w * back))
 
     def settled(self, u: np.ndarray, intervals: int) -> np.ndarray:
         """Return fields of mean 0 after control intervals without force; nothing is measured."""

@@ -75,7 +75,7 @@ def pendulum_picture(angle: float, rate: float) -> np.ndarray:
     """Return the rod, and an arc as long as its rate."""
     canvas = Canvas(360, 360, (-1.4, 1.4), (-1.4, 1.4))
     canvas.circle((0, 0), 1.0, None, "light", 2.0)
-    tip = np.array([math.sin(angle), math.cos(angle)])
+    tip = (math.sin(angle), math.cos(angle))
     turns = np.linspace(angle, angle + rate * 0.25, 40)
     arc = 1.15 * np.stack([np.sin(turns), np.cos(turns)], 1)
     colour = "orange" if rate > 0 else "purple"

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.dynamics import burgers, cartpole_swingup, ks, lorenz, pendulum, vanderpol
+from envs.dynamics import burgers, cartpole_swingup, ks, ks_solvers, lorenz, pendulum, vanderpol
 from envs.dynamics.lqr import continuous_gain
 
 Policy = Callable[[np.ndarray, dict[str, Any]], np.ndarray]
@@ -125,7 +125,7 @@ def make_ks_opposition(env: Env, strength: float = 8.0) -> Policy:
     wide = env.unwrapped.model.actuator_shapes  # type: ignore[attr-defined]
 
     def policy(obs: np.ndarray, info: dict[str, Any]) -> np.ndarray:
-        return _clipped(-strength * ks.DX * (wide @ obs), ks.LIMIT)
+        return _clipped(-strength * ks_solvers.DX * (wide @ obs), ks.LIMIT)
 
     return policy
 
@@ -147,4 +147,4 @@ def make_burgers_proportional(env: Env, strength: float = 2.0) -> Policy:
 
 
 def _clipped(action: np.ndarray, limit: float = 1.0) -> np.ndarray:
-    return np.clip(action, -limit, limit).astype(np.float32)
+    return np.asarray(np.clip(action, -limit, limit), np.float32)

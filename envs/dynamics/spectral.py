@@ -66,7 +66,7 @@ def stage_mean(start: np.ndarray, stages: Sequence[np.ndarray]) -> np.ndarray:
     It is what the Runge-Kutta method gives for the integral when it is added to the equations.
     """
     a, b, c = stages
-    return (start + 2 * (a + b) + c) / 6
+    return np.asarray((start + 2 * (a + b) + c) / 6)
 
 
 class PeriodicGrid:
@@ -102,4 +102,4 @@ class PeriodicGrid:
 
     def inner(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Return the mean over the period of the product of two fields, ``[n]``."""
-        return ((v.real * w.real + v.imag * w.imag) * self.weights).sum(-1)
+        return np.asarray(((v.real * w.real + v.imag * w.imag) * self.weights).sum(-1))

@@ -102,8 +102,8 @@ def balance_picture(x: float, angle: float, track: float) -> np.ndarray:
     tip = (x + math.sin(angle), math.cos(angle))
     limit = 12 * math.pi / 180
     for side in (-limit, limit):
-        end = (x + 1.1 * math.sin(side), 1.1 * math.cos(side))
-        canvas.line((x, 0), end, "light", 1.5)
+        leaning = (x + 1.1 * math.sin(side), 1.1 * math.cos(side))
+        canvas.line((x, 0), leaning, "light", 1.5)
     canvas.line((x, 0), tip, mix("green", "red", min(abs(angle) / limit, 1.0)), 9.0)
     canvas.dot((x, 0), 5, "ink")
     return canvas.array()
