@@ -26,13 +26,15 @@ def tip_under_load(links: int, load: float) -> tuple[float, float]:
     """Return the tip's position (x, y) over the length, under a load ``P L^2 / EI`` along y."""
     chain = beam(links, 1.0, 1.0, 1.0)
     theta, rest = np.zeros((1, links)), np.zeros((1, links))
-    for _ in range(50):
-        pull = load * chain.link * np.cos(theta)
-        gap = bending_moments(np, chain.joint, residuals(np, theta, rest)) - pull
-        slope = bending_hessian(chain.joint) + np.diag(load * chain.link * np.sin(theta[0]))
-        theta = theta - np.linalg.solve(slope, gap[0])
-        if np.abs(gap).max() < 1e-13:
-            break
+    # Newton's method from a smaller load to the next: a large one has other equilibria as well.
+    for part in np.linspace(0, load, 1 + math.ceil(2 * load))[1:]:
+        for _ in range(50):
+            pull = part * chain.link * np.cos(theta)
+            gap = bending_moments(np, chain.joint, residuals(np, theta, rest)) - pull
+            slope = bending_hessian(chain.joint) + np.diag(part * chain.link * np.sin(theta[0]))
+            theta = theta - np.linalg.solve(slope, gap[0])
+            if np.abs(gap).max() < 1e-12:
+                break
     x, y = chain.points(theta)[0, -1]
     return float(x), float(y)
 

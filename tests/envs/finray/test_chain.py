@@ -83,6 +83,8 @@ def test_tip_load_and_elastica():
     assert tip_under_load(64, 1e-4)[1] / (1e-4 / 3) == pytest.approx(1.0, abs=1e-3)
     x, y = tip_under_load(64, 2.0)
     assert (y, 1 - x) == pytest.approx((0.4935, 0.1606), abs=5e-4)  # the elastica's known values
+    x, y = tip_under_load(64, 10.0)
+    assert (y, 1 - x) == pytest.approx((0.8106, 0.5550), abs=2e-3)
 
 
 def test_first_frequency():
