@@ -42,8 +42,8 @@ class Walls:
         """Return whether straight moves stay clear of the walls.
 
         A point on a wall's surface is free. A move is free if it ends in the interior or in a
-        door, if it passes the surface of a wall only within a door, and if it does not cross the
-        partition. Where it starts is not judged: that was the end of another move.
+        door, if what lies of it beyond the surface of a wall lies within one door, and if it does
+        not cross the partition.
 
         Args:
             start: ``[..., 2]``.
@@ -67,6 +67,8 @@ class Walls:
         return free.reshape(shape[:-1])
 
     def _passes(self, p: np.ndarray, q: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """Return which moves are free; ``free`` tells those that end in the interior."""
+        clear = np.ones(len(free), bool)
         for axis, side, doors in (
             (0, -1, self.left),
             (0, 1, self.right),
@@ -74,23 +76,48 @@ class Walls:
             (1, 1, self.top),
         ):
             from_p, from_q = side * p[:, axis], side * q[:, axis]
-            out_p, out_q = from_p > INNER, from_q > INNER
-            free |= out_q & (from_q <= OUTER) & _within(q[:, 1 - axis], doors)
-            through = (out_p != out_q).nonzero()[0]
-            if len(through):
-                at = _coordinate(p[through], q[through], axis, side * INNER)
-                free[through] &= _within(at, doors)
-        return free
+            beyond = ((from_p > INNER) | (from_q > INNER)).nonzero()[0]
+            if len(beyond):
+                ends = from_p[beyond], from_q[beyond]
+                passed = _passes_door(p[beyond], q[beyond], ends, axis, side * INNER, doors)
+                clear[beyond] &= passed
+                free[beyond] |= passed & (ends[1] > INNER) & (ends[1] <= OUTER)
+        return free & clear
+
+
+def _passes_door(
+    p: np.ndarray,
+    q: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    axis: int,
+    surface: float,
+    doors: Sequence[Interval],
+) -> np.ndarray:
+    """Return whether the part of each move beyond a wall's surface lies within one door.
+
+    Args:
+        p: Starts ``[n, 2]``.
+        q: Ends ``[n, 2]``; one of both, at least, is beyond the surface.
+        ends: How far starts and ends are on the wall's side, ``[n]`` each.
+        axis: 0 for a wall on the left or right, 1 for a lower or upper one.
+        surface: Where the surface is on that axis.
+        doors: The wall's doors.
+    """
+    first, last = p[:, 1 - axis].copy(), q[:, 1 - axis].copy()
+    inside_p, inside_q = ends[0] <= INNER, ends[1] <= INNER
+    through = (inside_p | inside_q).nonzero()[0]
+    if len(through):
+        at = _coordinate(p[through], q[through], axis, surface)
+        first[through] = np.where(inside_p[through], at, first[through])
+        last[through] = np.where(inside_q[through], at, last[through])
+    low, high = np.minimum(first, last), np.maximum(first, last)
+    found = [(low >= left) & (high <= right) for left, right in doors]
+    return found[0] if len(found) == 1 else np.logical_or.reduce(found)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:
     inside: np.ndarray = np.maximum(np.abs(p[:, 0]), np.abs(p[:, 1])) <= INNER
     return inside
-
-
-def _within(values: np.ndarray, intervals: Sequence[Interval]) -> np.ndarray:
-    found = [(values >= low) & (values <= high) for low, high in intervals]
-    return found[0] if len(found) == 1 else np.logical_or.reduce(found)
 
 
 def _coordinate(p: np.ndarray, q: np.ndarray, axis: int, value: float) -> np.ndarray:
