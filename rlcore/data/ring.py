@@ -204,10 +204,17 @@ class TrajectoryRing:
         """Return how many slots are READY."""
         return int(np.count_nonzero(self._header[:, STATE] == READY))
 
-    def oldest_writing_version(self) -> int | None:
-        """Return the oldest version among fragments still being written, if any."""
-        writing = self._header[self._header[:, STATE] == WRITING, VERSION]
-        return int(writing.min()) if len(writing) else None
+    def left_behind(self, taken: NDArray[np.intp]) -> tuple[list[int], int]:
+        """Return the versions in flight beside the slots ``taken``, oldest first.
+
+        Returns:
+            The versions of all that is READY or still being written, and how many are the latter.
+        """
+        states = self._header[:, STATE].copy()
+        states[taken] = FREE
+        writing = np.count_nonzero(states == WRITING)
+        flying = self._header[(states == WRITING) | (states == READY), VERSION]
+        return sorted(flying.tolist()), int(writing)
 
     def next_in_order(self, stream: int) -> int | None:
         """Return the slot of the oldest unread round of ``stream`` if it is READY."""

@@ -39,8 +39,9 @@ class RuntimeConfig:
         step_deadline_s: Seconds without a sign of life after which an actor is restarted.
         max_restarts: Restarts within ``restart_window_s`` after which the run fails.
         restart_window_s: Seconds that restarts are counted over.
-        min_healthy: The run fails with fewer working actors than this.
-        memory_limit_mb: Address space of each actor; null for no limit.
+        min_healthy: The run checkpoints and fails as soon as fewer actors than this work, rather
+            than train on with those that are left while the others start again.
+        memory_limit_mb: Resident memory above which an actor is restarted; null for no limit.
         checksum: Whether each fragment carries a checksum.
     """
 
@@ -59,7 +60,7 @@ class RuntimeConfig:
     step_deadline_s: float = 30.0
     max_restarts: int = 10
     restart_window_s: float = 3600.0
-    min_healthy: int = 1
+    min_healthy: int = 0
     memory_limit_mb: int | None = None
     checksum: bool = True
 

@@ -229,12 +229,16 @@ class LearnerLoop:
         return self._hand_over()
 
     def _take_oldest(self) -> list[Fragment] | None:
-        version = self.version
-        if self.schedule.must_wait(version, self.ring.oldest_writing_version()):
+        wanted = self.collator.count - len(self._held)
+        ready = self.ring.ready()[:wanted]
+        if len(ready) < wanted:
             return None
-        for slot in self.ring.ready():
-            if len(self._held) >= self.collator.count:
-                break
+        schedule = self.schedule
+        if schedule.wait_for_stragglers:
+            left, writing = self.ring.left_behind(ready)
+            if schedule.must_wait(self.version, left, writing):
+                return None
+        for slot in ready:
             self._claim(int(slot))
         return self._hand_over() if len(self._held) >= self.collator.count else None
 

@@ -72,7 +72,7 @@ class RunPlan:
     step_deadline_s: float = 30.0
     max_restarts: int = 10
     restart_window_s: float = 3600.0
-    min_healthy: int = 1
+    min_healthy: int = 0
     memory_limit_mb: int | None = None
     report_every_s: float = 1.0
     checkpoint_every_s: float | None = 60.0

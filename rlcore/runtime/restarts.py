@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 30.0
+STEADY_S = 30.0
+"""Seconds an actor must have been stepping for its next failure to start a new series."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class RestartBudget:
     causes: list[str] = field(default_factory=list)
     _times: deque[float] = field(default_factory=deque)
     _streak: dict[int, int] = field(default_factory=dict)
+    _stepping: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def failed(self, actor: int, cause: str, now: float) -> float | None:
         """Count a failure of ``actor``.
@@ -35,6 +38,9 @@ class RestartBudget:
             where the budget is spent.
         """
         self.causes.append(f"actor {actor}: {cause}")
+        first, last = self._stepping.pop(actor, (now, now))
+        if last - first >= STEADY_S:
+            self._streak.pop(actor, None)
         while self._times and now - self._times[0] > self.window_s:
             self._times.popleft()
         if len(self._times) >= self.max_restarts:
@@ -45,9 +51,9 @@ class RestartBudget:
         self._streak[actor] = streak + 1
         return float(min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**streak))
 
-    def healthy(self, actor: int) -> None:
-        """Note that ``actor`` made progress: its next failure starts a new streak."""
-        self._streak.pop(actor, None)
+    def healthy(self, actor: int, now: float) -> None:
+        """Note that ``actor`` made a step; ``STEADY_S`` of them end a series of failures."""
+        self._stepping[actor] = (self._stepping.get(actor, (now, now))[0], now)
 
     def summary(self, last: int = 10) -> str:
         """Return the causes as a table with repeated lines counted."""

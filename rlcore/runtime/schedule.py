@@ -20,6 +20,7 @@ acts, differentiates and applies its own gradient to shared parameters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlcore.errors import ConfigError
@@ -31,6 +32,7 @@ class Schedule:
 
     Attributes:
         name: ``serial``, ``lockstep`` or ``async``.
+        batch: Fragments an update; with ``in_order`` all streams give one, whatever this says.
         slots_per_stream: Ring capacity of each stream.
         exact_lag: Version rule of lockstep: act with ``k - exact_lag``; ``None`` means newest.
         max_lag: Fragments older than this are never trained on.
@@ -45,6 +47,7 @@ class Schedule:
     max_lag: int
     in_order: bool
     wait_for_stragglers: bool
+    batch: int = 1
 
     def version_for(self, round_: int) -> int | None:
         """Return the version that round ``round_`` must act with, or ``None`` for the newest."""
@@ -54,11 +57,23 @@ class Schedule:
         """Return whether a fragment may be trained on at ``learner_version``."""
         return learner_version - fragment_version <= self.max_lag
 
-    def must_wait(self, learner_version: int, oldest_in_flight: int | None) -> bool:
-        """Return whether one more update now would make a fragment in flight too old."""
-        if not self.wait_for_stragglers or oldest_in_flight is None:
+    def must_wait(self, learner_version: int, left: Sequence[int], writing: int) -> bool:
+        """Return whether an update now would make a fragment in flight too old.
+
+        With ``batch`` fragments an update, the oldest first, the ``i``-th of those that are left
+        is trained on at version ``learner_version + 1 + i // batch`` at the earliest.
+
+        Args:
+            learner_version: Version of the learner before the update.
+            left: Versions of the fragments in flight that the update would not take, oldest first.
+            writing: How many of them are still being written; with none there is nothing to await.
+        """
+        if not self.wait_for_stragglers or not writing:
             return False
-        return learner_version - oldest_in_flight >= self.max_lag
+        return any(
+            not self.admits(learner_version + 1 + i // self.batch, version)
+            for i, version in enumerate(left)
+        )
 
 
 def lockstep(lag: int) -> Schedule:
@@ -111,4 +126,5 @@ def asynchronous(
         max_lag=max_lag,
         in_order=False,
         wait_for_stragglers=on_stale == "wait",
+        batch=batch,
     )

@@ -201,7 +201,7 @@ class Supervisor:
         self._blocked = (blocked, busy)
         return {
             "fault/restarts": float(self.budget.total),
-            "fault/healthy": float(sum(seat.child is not None for seat in self.seats)),
+            "fault/healthy": float(self.working()),
             "runtime/actor_blocked_frac": share,
             "runtime/rows_padded": float(rows[:, ctl.PADDED].sum()),
         }
@@ -239,7 +239,7 @@ class Supervisor:
             each = (now - seat.beat_at) / (beat - seat.beat)
             seat.seconds_per_beat = max(each, 0.5 * seat.seconds_per_beat)
             seat.beat, seat.beat_at = beat, now
-            self.budget.healthy(seat.index)
+            self.budget.healthy(seat.index, now)
             return False
         if phase != seat.phase or phase in (ctl.WAITING, ctl.STOPPED):
             seat.phase, seat.beat_at = phase, now
@@ -275,12 +275,15 @@ class Supervisor:
         )
         if seat.fatal is not None:
             self._fail(seat.fatal)
-        elif delay is None or self._healthy_possible() < self.plan.min_healthy:
-            self._fail(
-                ActorLostError(
-                    f"actors failed {len(self.budget.causes)} times (runtime.max_restarts="
-                    f"{self.plan.max_restarts}):\n{self.budget.summary()}"
-                )
+        elif delay is None:
+            self._fail_with_causes(
+                f"actors failed {len(self.budget.causes)} times (runtime.max_restarts="
+                f"{self.plan.max_restarts})"
+            )
+        elif self.working() < self.plan.min_healthy:
+            self._fail_with_causes(
+                f"{self.working()} of {len(self.seats)} actors work, wanted runtime.min_healthy="
+                f"{self.plan.min_healthy}"
             )
         else:
             seat.restart_at = now + delay
@@ -289,12 +292,12 @@ class Supervisor:
         """Free what a dead actor was writing; return how many fragments that were."""
         return self.channels.ring.reclaim(streams)
 
-    def _healthy_possible(self) -> int:
-        return (
-            len(self.seats)
-            if self.plan.max_restarts > 0
-            else sum(seat.child is not None for seat in self.seats)
-        )
+    def working(self) -> int:
+        """Return how many actors are not waiting for their restart."""
+        return sum(seat.child is not None for seat in self.seats)
+
+    def _fail_with_causes(self, what: str) -> None:
+        self._fail(ActorLostError(f"{what}:\n{self.budget.summary()}"))
 
     # -- ending ---------------------------------------------------------------------------------
 

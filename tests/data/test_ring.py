@@ -161,12 +161,18 @@ class LagMachine(RuleBasedStateMachine):
     schedule: Schedule
     streams = 3
 
-    @initialize(max_lag=st.integers(0, 4), ahead=st.integers(0, 3), wait=st.booleans())
-    def start(self, max_lag, ahead, wait):
+    @initialize(
+        slack=st.integers(0, 4),
+        batch=st.integers(1, 3),
+        ahead=st.integers(0, 3),
+        wait=st.booleans(),
+    )
+    def start(self, slack, batch, ahead, wait):
+        self.batch = batch
         self.schedule = asynchronous(
-            max_lag,
+            -(-self.streams // batch) - 1 + slack,
             streams=self.streams,
-            batch=self.streams,
+            batch=batch,
             ahead=ahead,
             on_stale="wait" if wait else "drop",
         )
@@ -189,18 +195,19 @@ class LagMachine(RuleBasedStateMachine):
 
     @rule()
     def learn(self):
-        if self.schedule.must_wait(self.version, self.ring.oldest_writing_version()):
+        ready = self.ring.ready()[: self.batch - len(self.held)]
+        if len(self.held) + len(ready) < self.batch:
             return
-        for slot in self.ring.ready():
-            if len(self.held) == self.streams:
-                break
+        if self.schedule.must_wait(self.version, *self.ring.left_behind(ready)):
+            return
+        for slot in ready:
             fragment = self.ring.claim(int(slot))
             if self.schedule.admits(self.version, fragment.version):
                 self.held.append(fragment)
             else:
                 self.dropped += 1
                 self.ring.release(fragment)
-        if len(self.held) < self.streams:
+        if len(self.held) < self.batch:
             return
         for fragment in self.held:
             assert self.version - fragment.version <= self.schedule.max_lag
@@ -210,6 +217,16 @@ class LagMachine(RuleBasedStateMachine):
             self.ring.release(fragment)
         self.held = []
 
+    @rule()
+    def finish_all_and_learn(self):
+        """Once nobody writes, waiting must end: the learner goes on while there is a batch."""
+        for stream in list(self.writing):
+            self.finish(stream)
+        while len(self.held) + self.ring.ready_count() >= self.batch:
+            before = self.ring.ready_count()
+            self.learn()
+            assert self.ring.ready_count() < before
+
     @invariant()
     def consumed_once_and_nothing_dropped_when_waiting(self):
         if hasattr(self, "trained"):
@@ -218,7 +235,21 @@ class LagMachine(RuleBasedStateMachine):
 
 
 TestLag = LagMachine.TestCase
-TestLag.settings = settings(max_examples=60, stateful_step_count=120, deadline=None)
+TestLag.settings = settings(max_examples=100, stateful_step_count=120, deadline=None)
+
+
+def test_waiting_looks_at_what_is_ready_too():
+    """Two stragglers of version 0 are done at once, and one fragment leaves with each update."""
+    schedule = asynchronous(2, streams=3, batch=1, on_stale="wait")
+    must_wait = schedule.must_wait
+    assert not must_wait(0, [0, 0], 2)
+    assert must_wait(1, [0, 0], 2), "version 2 could train on one of them, version 3 on none"
+    assert must_wait(1, [0, 0], 1)
+    assert not must_wait(1, [0, 0], 0), "nobody writes: there is nothing to wait for"
+    assert not must_wait(1, [0], 1)
+    assert must_wait(2, [0], 1)
+    assert not must_wait(2, [2, 2], 2)
+    assert not asynchronous(2, streams=3, batch=1).must_wait(2, [0], 1)
 
 
 @pytest.mark.parametrize("lag", [0, 1, 3])

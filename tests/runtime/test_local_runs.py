@@ -171,6 +171,26 @@ def test_what_was_learnt_inline_is_saved_when_an_environment_fails(schedule, kin
     assert outcome.totals["env_steps"] > 0
 
 
+@pytest.mark.parametrize("placement", ["inline", "local"])
+def test_a_nonfinite_behaviour_log_probability_is_named_before_it_travels(placement):
+    outcome = train(placement, "serial", updates=3, config={"nan_log_mu": True}, max_restarts=0)
+    assert isinstance(outcome.error, {"inline": NonFiniteError, "local": ActorLostError}[placement])
+    wanted = "behaviour log-probability is nan in stream 0, environment 1, step 0 of the fragment"
+    assert wanted in str(outcome.error)
+    assert outcome.totals["updates"] == outcome.totals["skipped_updates"] == 0
+
+
+def test_too_few_working_actors_end_the_run(tmp_path):
+    fault = {"kind": "raise", "actor": "actor 1", "step": 20, "marker": str(tmp_path / "m")}
+    outcome = train(
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, min_healthy=2
+    )
+    assert isinstance(outcome.error, ActorLostError)
+    assert "1 of 2 actors work, wanted runtime.min_healthy=2" in str(outcome.error)
+    assert "1 x  actor 1: ValueError: planted failure" in str(outcome.error)
+    assert outcome.checkpoint.state["version"] >= 0
+
+
 def test_a_loss_that_stays_nonfinite_ends_a_hogwild_run_at_once():
     outcome = train(
         "local", "hogwild", actors=1, updates=10**9, config={"poison": 5}, max_restarts=2

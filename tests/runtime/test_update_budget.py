@@ -1,4 +1,4 @@
-"""``stop.updates`` counts applied updates, whatever was skipped on the way, in any number of runs."""
+"""``stop.updates`` counts applied updates, whatever was skipped, in however many runs."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ToyAgent:
     """One-step actor-critic on a CartPole; ``config`` may carry knobs.
 
     ``poison`` makes the loss NaN from that call on, ``slow_s`` makes it slow, ``ledger`` names a
-    file that every update is noted in.
+    file that every update is noted in, ``nan_log_mu`` spoils what acting reports.
     """
 
     reduction = "mean"
@@ -55,7 +55,7 @@ class ToyAgent:
         self.obs, self.actions, self.unroll = obs, actions, config["unroll"]
         self.poison, self.calls = config.get("poison"), 0
         self.ledger, self.slow_s = config.get("ledger"), config.get("slow_s", 0.0)
-        self.envs = config["envs"]
+        self.envs, self.nan_log_mu = config["envs"], config.get("nan_log_mu", False)
 
     def spec(self) -> dict[str, Field]:
         return {"log_mu": Field((), "float32")}
@@ -72,6 +72,8 @@ class ToyAgent:
         uniform = torch.rand(len(obs), 1, generator=generator)
         action = (log_probs.exp().cumsum(-1) < uniform).sum(-1).clamp_max(self.actions - 1)
         log_mu = log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        if self.nan_log_mu:
+            log_mu[1] = float("nan")
         return Step(action, state, {"log_mu": log_mu})
 
     def write_ledger(self, batch):
