@@ -21,13 +21,29 @@ from envs.reasoning.gsm8k import GSM8KTask
 from envs.reasoning.picture import picture, screen
 from envs.reasoning.splits import SPLITS
 from envs.reasoning.sudoku import SudokuTask
-from envs.reasoning.task import Item, Task
+from envs.reasoning.task import MAX_COMPLETION, Item, Task
 
 CHARACTERS = string.ascii_letters + string.digits + string.punctuation + " \n\t"
 """Characters of prompts and of sampled completions: printable ASCII and layout."""
 MAX_PROMPT = 16_384
-MAX_SAMPLED = 2_048
-"""Longest completion that the action space samples; longer ones are scored as well."""
+MAX_SAMPLED = 256
+"""Longest completion that the action space samples; it contains much longer ones."""
+
+
+class CompletionSpace(spaces.Text):
+    """Completions of up to 65,536 printable ASCII characters, of which it samples short ones."""
+
+    def __init__(self, seed: int | np.random.Generator | None = None) -> None:
+        super().__init__(MAX_COMPLETION, min_length=0, charset=CHARACTERS, seed=seed)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Return up to 256 random characters; a mask or probabilities are Gymnasium's affair."""
+        if mask is not None or probability is not None:
+            return super().sample(mask, probability)
+        letters = np.frombuffer(CHARACTERS.encode("ascii"), np.uint8)
+        length = int(self.np_random.integers(MAX_SAMPLED + 1))
+        chosen = letters[self.np_random.integers(len(letters), size=length)]
+        return chosen.tobytes().decode("ascii")
 
 
 class TaskModel(Model):
@@ -62,7 +78,7 @@ class TaskModel(Model):
         if isinstance(self.task, GSM8KTask):
             letters = "".join(sorted(set(letters).union(*self.task.prompts)))
         self.observation_space = spaces.Text(MAX_PROMPT, min_length=1, charset=letters)
-        self.action_space = spaces.Text(MAX_SAMPLED, min_length=0, charset=CHARACTERS)
+        self.action_space = CompletionSpace()
 
     def start(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
         """Draw an item for each row; ``options["split"]`` takes the place of the argument.

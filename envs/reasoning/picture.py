@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +13,10 @@ from envs.reasoning.task import Item
 if TYPE_CHECKING:
     from envs.core.palette import Colour
 
-COLUMNS, ROWS, TAIL = 80, 24, 1_200
+COLUMNS, ROWS, TAIL = 64, 34, 1_200
 """Size of the terminal, and the most characters shown of a completion, from its end."""
+
+_TAG = re.compile(r"(</?[A-Za-z]{1,12}>)")
 
 
 def picture(item: Item, completion: str | None, reward: float) -> np.ndarray:
@@ -30,9 +33,28 @@ def picture(item: Item, completion: str | None, reward: float) -> np.ndarray:
 
     told: list[str | list[tuple[str, Colour]]] = [[(item.prompt, "sky")], ""]
     if completion is not None:
-        told += [[(completion[-TAIL:], "white")], ""]
+        told += [*_coloured(completion[-TAIL:]), ""]
         told += [[(f"reward {reward:g}", "mint" if reward >= 1 else "orange")]]
     return text_screen(told, COLUMNS, ROWS)
+
+
+def _coloured(completion: str) -> list[str | list[tuple[str, Colour]]]:
+    """Return lines of a completion: a line for each opening tag, deeper ones further in."""
+    lines: list[list[tuple[str, Colour]]] = [[]]
+    depth = 0
+    for piece in _TAG.split(completion):
+        if not _TAG.fullmatch(piece):
+            lines[-1].append((piece, "white"))
+            continue
+        closes = piece.startswith("</")
+        depth = max(depth - 1, 0) if closes else depth
+        if not closes or not any(text.strip() for text, _ in lines[-1]):
+            lines.append([("  " * depth, "white")])
+        lines[-1].append((piece, "orange"))
+        if closes:
+            lines.append([("  " * max(depth - 1, 0), "white")])
+        depth += not closes
+    return [line for line in lines if any(text.strip() for text, _ in line)]
 
 
 def screen(item: Item, completion: str | None, reward: float) -> str:

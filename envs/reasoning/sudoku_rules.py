@@ -27,7 +27,7 @@ def valid(grids: np.ndarray, box: int) -> np.ndarray:
         Bool ``[n]``.
     """
     size = box * box
-    inside: np.ndarray = ((grids >= 1) & (grids <= size)).all(1)
+    inside = np.asarray(((grids >= 1) & (grids <= size)).all(1))
     bits = np.left_shift(1, np.where(inside[:, None], grids, 0).astype(np.int16))
     square = bits.reshape(-1, size, size)
     boxes = bits.reshape(-1, box, box, box, box)
@@ -60,15 +60,14 @@ def symmetric_grids(rng: np.random.Generator, n: int, box: int = 3) -> np.ndarra
     swapped = rng.random(n) < 0.5
     grids[swapped] = grids[swapped].transpose(0, 2, 1)
     labels = rng.permuted(np.tile(np.arange(1, size + 1, dtype=np.uint8), (n, 1)), axis=1)
-    relabelled: np.ndarray = np.take_along_axis(labels, grids.reshape(n, -1), 1)
-    return relabelled
+    return np.asarray(np.take_along_axis(labels, grids.reshape(n, -1), 1))
 
 
 def _line_orders(rng: np.random.Generator, n: int, box: int) -> np.ndarray:
     """Return random orders ``[n, size]`` of lines that keep bands together."""
     bands = rng.permuted(np.tile(np.arange(box), (n, 1)), axis=1)
     within = rng.permuted(np.tile(np.arange(box), (n, box, 1)), axis=2)
-    return (bands[:, :, None] * box + within).reshape(n, -1)
+    return np.asarray((bands[:, :, None] * box + within).reshape(n, -1))
 
 
 def as_text(grid: np.ndarray) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.reasoning import CountdownTask, GSM8KTask
+from envs.reasoning import CountdownTask, GSM8KTask, SudokuTask
 from envs.reasoning.splits import split_of
 from envs.reasoning.task import MAX_COMPLETION, Item
 
@@ -163,3 +163,33 @@ def test_a_split_that_cannot_be_drawn_is_told(monkeypatch):
     monkeypatch.setattr(task, "split", lambda item: "train")
     with pytest.raises(RuntimeError, match="no item of split test in 3 draws"):
         task.sample(np.random.default_rng(0), "test")
+
+
+def test_sampled_completions_are_short_ones_of_the_space():
+    env = gymnasium.make("reasoning/countdown-v0")
+    env.action_space.seed(3)
+    texts = [env.action_space.sample() for _ in range(300)]
+    env.action_space.seed(3)
+    assert texts == [env.action_space.sample() for _ in range(300)]
+    assert all(env.action_space.contains(text) for text in texts)
+    lengths = [len(text) for text in texts]
+    assert min(lengths) < 10
+    assert 240 < max(lengths) <= 256
+    assert len(set("".join(texts))) == len(env.action_space.character_set) == 97
+    assert env.action_space.contains("x" * MAX_COMPLETION)
+    assert not env.action_space.contains("x" * (MAX_COMPLETION + 1))
+    assert not env.action_space.contains("\u0661")
+
+
+def test_the_speed_program_measures_half_right_batches():
+    from envs.reasoning.speed import batch_of, per_second
+
+    for task, wrong in ((CountdownTask(), 0.1), (SudokuTask(4, backend="python"), 7 / 8)):
+        batch = batch_of(task, 40)
+        found = task.rewards(batch)
+        assert (found[1::2] == 1.0).all()
+        assert (found[::2] == wrong).mean() > 0.8
+        assert len({id(item) for item, _ in batch}) == 40
+    calls = []
+    assert per_second(lambda: calls.append(sum(range(20_000))), 10, 3) > 0
+    assert len(calls) == 4
