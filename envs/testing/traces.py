@@ -102,8 +102,9 @@ def record(env: Any, id: str, steps: int, seed: int = 0) -> list[Any]:
             obs, info = env.reset(seed=seed if not actions else None)
             name = known[int(rng.integers(len(known)))] if known else RANDOM
             good, over = make_policy(name, env, seed), False
-        wise = good is not None and rng.random() < 0.7
-        action = good(obs, info) if wise and good is not None else random(obs, info)
+        assert good is not None
+        wise, wild = good(obs, info), random(obs, info)  # a policy may want to see every step
+        action = wise if rng.random() < 0.7 else wild
         actions.append(action)
         obs, _, terminated, truncated, info = env.step(action)
         over = terminated or truncated

@@ -151,6 +151,8 @@ def test_there_is_a_vector_form(id, contract):
 def test_ten_thousand_random_steps_stay_in_the_space(id, contract):
     n, steps = {"us": (100, 100), "ms": (16, 30), "100ms": (2, 3)}[entry(id).cost]
     vector = contract.make_vec(id, n)
+    if isinstance(vector.single_action_space, spaces.Text):  # drawing texts is what takes the time
+        steps //= 10
     obs, _ = vector.reset(seed=1)
     vector.action_space.seed(1)
     for _ in range(steps):
