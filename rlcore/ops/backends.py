@@ -28,6 +28,7 @@ from rlcore.errors import ConfigError, MissingDependencyError
 Backend = Literal["auto", "reference", "torch", "numba", "triton"]
 
 _DEVICE = {"numba": "cpu", "triton": "cuda"}
+_DTYPES = {"numba": (torch.float32, torch.float64), "triton": (torch.float32,)}
 _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton"}
 
 
@@ -53,6 +54,7 @@ def resolve_backend(backend: str, like: Tensor) -> str:
                 f"backend {backend!r} needs the package {backend}, which is not installed: "
                 f"{_INSTALL[backend]}, or use backend='torch'"
             )
-    if backend == "triton" and like.dtype != torch.float32:
-        raise ConfigError(f"backend 'triton' wants float32 tensors, got {like.dtype}")
+    if like.dtype not in _DTYPES.get(backend, (like.dtype,)):
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES[backend])
+        raise ConfigError(f"backend {backend!r} wants {wanted} tensors, got {like.dtype}")
     return backend

@@ -204,6 +204,23 @@ def test_masked_rows_have_their_value_as_target_and_no_advantage(backend: str) -
     assert torch.equal(vtrace(**other, gamma=GAMMA, backend=backend)[0], vs)
 
 
+@pytest.mark.parametrize("backend", CPU_BACKENDS)
+@pytest.mark.parametrize("level", [1.0, math.inf])
+@pytest.mark.parametrize("field", ["rewards", "next_values"])
+def test_what_a_masked_row_holds_does_not_matter(backend: str, level: float, field: str) -> None:
+    batch = random_batch(12, 3, 8)
+    batch["log_rhos"][4] = batch["log_rhos"][11] = -math.inf
+    levels = {"gamma": GAMMA, "rho_bar": level, "c_bar": level, "rho_pg_bar": level}
+    clean = vtrace(**batch, **levels, backend=backend)
+    batch[field][4] = math.nan
+    batch[field][11] = math.inf
+    spoilt = vtrace(**batch, **levels, backend=backend)
+    for ours, wanted in zip(spoilt, clean, strict=True):
+        assert torch.equal(ours, wanted)
+    assert torch.equal(spoilt[0][4], batch["values"][4])
+    assert not spoilt[1][4].any()
+
+
 @pytest.mark.parametrize("rho_bar", [0.5, 1.0, 4.0])
 def test_fixed_point_is_the_value_of_the_truncated_policy(rho_bar: float) -> None:
     """Expected V-trace on a random 5-state, 3-action chain converges to V of pi_rho (theorem 1)."""
@@ -310,6 +327,54 @@ def test_non_finite_ratios_are_found_or_run_through(bad: float, backend: str) ->
     vs, _ = vtrace(**batch, gamma=GAMMA, backend=backend, check_finite=False)
     assert math.isnan(bad) == bool(vs[0, 1].isnan())
     assert not vs[:, 0].isnan().any()
+
+
+@pytest.mark.parametrize("function", [vtrace, gae, n_step])
+@pytest.mark.parametrize("name", ["rewards", "values", "terminated"])
+@pytest.mark.parametrize("kind", ["numpy", "list"])
+def test_other_arrays_than_tensors_are_named(function, name, kind) -> None:
+    batch = random_batch(4, 3, 0)
+    batch = batch if function is vtrace else on_policy(batch)
+    settings = {"gamma": GAMMA} | ({"lam": 0.9} if function is gae else {})
+    batch[name] = batch[name].numpy() if kind == "numpy" else batch[name].tolist()
+    found = {"numpy": "ndarray", "list": "list"}[kind]
+    with pytest.raises(TypeError, match=rf"^{name} must be a torch\.Tensor, got {found}$"):
+        function(**batch, **settings)
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "value"),
+    [
+        (vtrace, "gamma", "0.9"),
+        (gae, "gamma", None),
+        (n_step, "gamma", True),
+        (gae, "lam", "1"),
+        (vtrace, "rho_bar", "inf"),
+        (vtrace, "c_bar", None),
+    ],
+)
+def test_settings_of_another_type_are_named(function, name, value) -> None:
+    batch = random_batch(4, 3, 0)
+    batch = batch if function is vtrace else on_policy(batch)
+    settings = {"gamma": GAMMA} | ({"lam": 0.9} if function is gae else {}) | {name: value}
+    with pytest.raises(TypeError, match=rf"^{name} must be a number, got {value!r}$"):
+        function(**batch, **settings)
+
+
+@pytest.mark.parametrize("n", [2.5, True, "3"])
+def test_n_must_be_a_whole_number(n: object) -> None:
+    with pytest.raises(TypeError, match=rf"^n must be a whole number or None, got {n!r}$"):
+        n_step(**on_policy(random_batch(4, 3, 0)), gamma=GAMMA, n=n)
+
+
+@pytest.mark.parametrize("function", [vtrace, gae, n_step])
+def test_numba_names_the_dtypes_it_knows(function) -> None:
+    batch = random_batch(4, 3, 0, torch.bfloat16)
+    batch = batch if function is vtrace else on_policy(batch)
+    settings = {"gamma": GAMMA} | ({"lam": 0.9} if function is gae else {})
+    words = r"backend 'numba' wants float32 or float64 tensors, got torch\.bfloat16"
+    with pytest.raises(ConfigError, match=words):
+        function(**batch, **settings, backend="numba")
 
 
 @pytest.mark.parametrize("n", [0, -3])

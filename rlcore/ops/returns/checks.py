@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -10,8 +11,25 @@ from torch import Tensor
 from rlcore.errors import ConfigError, LearnerError, NonFiniteError
 
 
+def check_number(name: str, value: float) -> None:
+    """Raise ``TypeError`` unless ``value`` is a number; a bool is none."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def check_steps(name: str, value: int | None) -> None:
+    """Raise unless ``value`` is a whole number from 1 on or ``None``."""
+    if value is None:
+        return
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number or None, got {value!r}")
+    if value < 1:
+        raise ConfigError(f"{name} must be >= 1 or None, got {value}")
+
+
 def check_unit_interval(name: str, value: float) -> None:
     """Raise ``ConfigError`` unless ``0 <= value <= 1`` (NaN is refused)."""
+    check_number(name, value)
     if not 0.0 <= value <= 1.0:
         raise ConfigError(f"{name} must be in [0, 1], got {value}")
 
@@ -22,6 +40,7 @@ def check_truncation(rho_bar: float, c_bar: float, rho_pg_bar: float) -> None:
     ``rho_bar >= c_bar`` is the assumption of theorem 1 of Espeholt et al. (2018).
     """
     for name, value in (("rho_bar", rho_bar), ("c_bar", c_bar), ("rho_pg_bar", rho_pg_bar)):
+        check_number(name, value)
         if math.isnan(value) or value < 0.0:
             raise ConfigError(f"{name} must be >= 0, got {value}")
     if rho_bar < c_bar:
@@ -29,7 +48,13 @@ def check_truncation(rho_bar: float, c_bar: float, rho_pg_bar: float) -> None:
 
 
 def check_arrays(floats: dict[str, Tensor], flags: dict[str, Tensor]) -> None:
-    """Raise ``LearnerError`` unless all arrays are ``[T, B]`` alike, of the right dtypes."""
+    """Raise ``LearnerError`` unless all arrays are ``[T, B]`` alike, of the right dtypes.
+
+    What is no tensor at all is a ``TypeError``.
+    """
+    for other, tensor in (*floats.items(), *flags.items()):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{other} must be a torch.Tensor, got {type(tensor).__name__}")
     name, like = next(iter(floats.items()))
     if like.dim() != 2 or like.shape[0] < 1:
         raise LearnerError(f"{name} must be [T, B] with T >= 1, got shape {tuple(like.shape)}")

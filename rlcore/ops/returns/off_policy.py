@@ -46,7 +46,7 @@ def vtrace(
 
     Args:
         log_rhos: ``[T, B]``, ``log pi(a_t|x_t) - log mu(a_t|x_t)``; ``-inf`` masks a row: its
-            advantage is 0 and its target is ``V(x_t)``.
+            advantage is 0 and its target is ``V(x_t)``, whatever its reward and next value are.
         rewards: ``[T, B]``.
         values: ``[T, B]``, ``V(x_t)``.
         next_values: ``[T, B]``; see the package docstring.
@@ -54,7 +54,8 @@ def vtrace(
         truncated: ``[T, B]`` bool.
         gamma: Discount in [0, 1].
         lam: Trace decay in [0, 1] (remark 2).
-        rho_bar: Truncation of the temporal difference's weight; ``inf`` for none.
+        rho_bar: Truncation of the temporal difference's weight; ``inf`` for none. Without one a
+            ratio can overflow (in float32 for ``log_rho`` above 88), and so does the result.
         c_bar: Truncation of the trace's weight, at most ``rho_bar``.
         rho_pg_bar: Truncation of the policy gradient's weight.
         backend: See :mod:`rlcore.ops.backends`.
@@ -67,6 +68,7 @@ def vtrace(
     Raises:
         ConfigError: A setting is out of range, ``rho_bar < c_bar``, or the backend cannot run here.
         LearnerError: Shapes or dtypes do not fit.
+        TypeError: An array is no tensor, or a setting no number.
         NonFiniteError: ``log_rhos`` holds NaN or +inf.
     """
     check_unit_interval("gamma", gamma)
@@ -115,12 +117,14 @@ def _vtrace_torch(
 ) -> tuple[Tensor, Tensor]:
     """Everything but the recurrence itself is one pass over ``[T, B]``, mostly in place."""
     ratio = log_rhos.exp()
+    masked = ratio == 0  # filled in, not multiplied by 0: such a row may hold NaN
     done = terminated | truncated
     after = next_values.masked_fill(terminated, 0.0)
     delta = (after * gamma).add_(rewards).sub_(values).mul_(ratio.clamp(max=rho_bar))
+    delta.masked_fill_(masked, 0.0)
     decay = ratio.clamp(max=c_bar).mul_(gamma * lam).masked_fill_(done, 0.0)
     vs = recurrence_(decay, delta).add_(values)
 
     torch.where(done[:-1], after[:-1], vs[1:], out=after[:-1])
     advantages = after.mul_(gamma).add_(rewards).sub_(values).mul_(ratio.clamp_(max=rho_pg_bar))
-    return vs, advantages
+    return vs, advantages.masked_fill_(masked, 0.0)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rlcore.errors import ConfigError
 from rlcore.ops.backends import Backend, resolve_backend
-from rlcore.ops.returns.checks import check_arrays, check_unit_interval
+from rlcore.ops.returns.checks import check_arrays, check_steps, check_unit_interval
 from rlcore.ops.returns.reference import gae_reference, n_step_reference
 from rlcore.ops.scan import linear_recurrence, recurrence_
 
@@ -43,6 +43,7 @@ def gae(
     Raises:
         ConfigError: ``gamma`` or ``lam`` is outside [0, 1], or the backend cannot run here.
         LearnerError: Shapes or dtypes do not fit.
+        TypeError: An array is no tensor, or a setting no number.
     """
     check_unit_interval("gamma", gamma)
     check_unit_interval("lam", lam)
@@ -97,10 +98,10 @@ def n_step(
     Raises:
         ConfigError: ``gamma`` is outside [0, 1], ``n < 1``, or the backend cannot run here.
         LearnerError: Shapes or dtypes do not fit.
+        TypeError: An array is no tensor, or a setting no number.
     """
     check_unit_interval("gamma", gamma)
-    if n is not None and n < 1:
-        raise ConfigError(f"n must be >= 1 or None, got {n}")
+    check_steps("n", n)
     check_arrays(
         {"rewards": rewards, "values": values, "next_values": next_values},
         {"terminated": terminated, "truncated": truncated},

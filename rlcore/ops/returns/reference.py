@@ -21,10 +21,11 @@ def vtrace_reference(
 ) -> tuple[Tensor, Tensor]:
     """Return ``(vs, pg_advantages)`` by remark 1 of Espeholt et al. (2018)."""
     ratio = log_rhos.exp()
+    masked = ratio == 0
     rho, c = ratio.clamp(max=rho_bar), lam * ratio.clamp(max=c_bar)
     cut = (~(terminated | truncated)).to(values.dtype)
     next_values = torch.where(terminated, torch.zeros_like(next_values), next_values)
-    delta = rho * (rewards + gamma * next_values - values)
+    delta = (rho * (rewards + gamma * next_values - values)).masked_fill(masked, 0.0)
 
     vs, targets = torch.empty_like(values), torch.empty_like(values)
     excess = torch.zeros_like(values[0])  # v_{t+1} - V(x_{t+1}); zero at the fragment's end
@@ -36,7 +37,7 @@ def vtrace_reference(
         excess = delta[t] + gamma * cut[t] * c[t] * excess
         vs[t] = values[t] + excess
     q = rewards + gamma * targets
-    return vs, ratio.clamp(max=rho_pg_bar) * (q - values)
+    return vs, (ratio.clamp(max=rho_pg_bar) * (q - values)).masked_fill(masked, 0.0)
 
 
 def vtrace_double_sum(

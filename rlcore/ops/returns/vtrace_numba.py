@@ -28,6 +28,9 @@ def _vtrace(
         for b in range(width):
             # `bar if ratio > bar else ratio` keeps NaN, min() would drop it.
             weight = ratio[t, b]
+            if weight == 0.0:  # a masked row may hold NaN
+                vs[t, b], advantages[t, b] = values[t, b], 0.0
+                continue
             rho = rho_bar if weight > rho_bar else weight
             c = c_bar if weight > c_bar else weight
             rho_pg = rho_pg_bar if weight > rho_pg_bar else weight

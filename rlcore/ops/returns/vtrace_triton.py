@@ -55,11 +55,13 @@ def _vtrace_kernel(  # type: ignore[no-untyped-def]
         rho_pg = tl.where(weight > rho_pg_bar, rho_pg_bar, weight)
         after = tl.where(ended, 0.0, after)
         trace = tl.where(cut, 0.0, gamma * lam * c * excess)
-        excess = rho * (reward + gamma * after - value) + trace
+        masked = weight == 0.0  # such a row may hold NaN, which a product with 0 would keep
+        excess = tl.where(masked, 0.0, rho * (reward + gamma * after - value) + trace)
         q = reward + gamma * tl.where(cut, after, v_after)
         v_after = value + excess
         tl.store(vs_ptr + row, v_after, mask=mask)
-        tl.store(advantages_ptr + row, rho_pg * (q - value), mask=mask)
+        advantage = tl.where(masked, 0.0, rho_pg * (q - value))
+        tl.store(advantages_ptr + row, advantage, mask=mask)
 
 
 @cache
