@@ -53,8 +53,8 @@ class Walls:
             Bool ``[...]``.
         """
         shape = np.broadcast_shapes(start.shape, end.shape)
-        p = np.broadcast_to(start, shape).reshape(-1, 2)
-        q = np.broadcast_to(end, shape).reshape(-1, 2)
+        p = start if start.shape == shape and start.ndim == 2 else _rows(start, shape)
+        q = end if end.shape == shape and end.ndim == 2 else _rows(end, shape)
         free = _inside(q)
         # Most moves lie in the interior, which is convex: only the others need a closer look.
         odd = (~(free & _inside(p))).nonzero()[0]
@@ -113,6 +113,10 @@ def _passes_door(
     low, high = np.minimum(first, last), np.maximum(first, last)
     found = [(low >= left) & (high <= right) for left, right in doors]
     return found[0] if len(found) == 1 else np.logical_or.reduce(found)
+
+
+def _rows(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(points, shape).reshape(-1, 2)
 
 
 def _inside(p: np.ndarray) -> np.ndarray:
