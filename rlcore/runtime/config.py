@@ -26,7 +26,7 @@ class RuntimeConfig:
             every actor updates shared weights by itself.
         actors: Processes that step environments.
         streams: Groups that the environments are divided into; an actor runs one or more. Null
-            takes the largest divisor of ``env.num_envs`` up to 4 that gives each actor one.
+            takes the largest divisor of ``env.num_envs`` up to 4, for any number of actors.
         lag: Versions between acting and learning in ``lockstep``.
         max_lag: Versions that a trained fragment may be old in ``async``.
         ahead: Fragments that a stream may finish before the learner takes the first (``async``).
@@ -90,17 +90,21 @@ def _at_least(name: str, value: int | None, least: int) -> None:
 
 
 def default_streams(num_envs: int, actors: int) -> int:
-    """Return how many streams ``num_envs`` environments are divided into for ``actors``.
+    """Return how many streams ``num_envs`` environments are divided into: a divisor, at most 4.
 
-    The largest divisor of ``num_envs`` up to 4 if it gives every actor a stream, else the smallest
-    divisor that does.
+    It does not depend on ``actors``, so that adding one changes no stream and no batch.
 
     Raises:
-        ConfigError: There are fewer environments than actors.
+        ConfigError: There are fewer environments or fewer streams than actors.
     """
     if not 1 <= actors <= num_envs:
         raise ConfigError(f"runtime.actors must be in [1, env.num_envs = {num_envs}], got {actors}")
-    usual = max(n for n in range(1, _STREAMS_WANTED + 1) if num_envs % n == 0)
-    if usual >= actors:
-        return usual
-    return next(n for n in range(actors, num_envs + 1) if num_envs % n == 0)
+    streams = max(n for n in range(1, _STREAMS_WANTED + 1) if num_envs % n == 0)
+    if streams < actors:
+        enough = next(n for n in range(actors, num_envs + 1) if num_envs % n == 0)
+        raise ConfigError(
+            f"runtime.actors={actors} wants as many streams, and env.num_envs={num_envs} gives "
+            f"{streams} by default: set runtime.streams to {enough} or another divisor from "
+            f"{actors} on"
+        )
+    return streams

@@ -80,6 +80,8 @@ class LearnerLoop:
         limits: When the run ends.
         frames_per_step: Emulator frames per environment step.
         report_every_s: Seconds between metric reports.
+        totals: Counters to go on from.
+        on_free: Called where a slot becomes free without an update; its writer may be asleep.
         clock: Monotonic seconds.
     """
 
@@ -98,6 +100,7 @@ class LearnerLoop:
         frames_per_step: int = 1,
         report_every_s: float = 1.0,
         totals: Totals | None = None,
+        on_free: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.agent = agent
@@ -113,6 +116,7 @@ class LearnerLoop:
         self.report_every_s = report_every_s
         self.totals = totals or Totals()
         self.stop_reason: str | None = None
+        self._on_free = on_free
         self._clock = clock
         self._started = self._last_report = clock()
         self._seconds_before = self.totals.seconds
@@ -254,6 +258,7 @@ class LearnerLoop:
                     "every round of every stream and cannot go on without it: resume from the last "
                     "checkpoint"
                 )
+            self._on_free()
             return
         if self.schedule.admits(self.version, fragment.version):
             self._held.append(fragment)
@@ -263,6 +268,7 @@ class LearnerLoop:
         self.totals.dropped_fragments += 1
         self.totals.count_episodes(fragment)
         self.ring.release(fragment)
+        self._on_free()
 
     def _hand_over(self) -> list[Fragment]:
         fragments, self._held = self._held, []

@@ -139,6 +139,7 @@ def build_learner(
         frames_per_step=parts.env_spec.frames_per_step,
         report_every_s=plan.report_every_s,
         totals=totals,
+        on_free=channels.signal_free,
     )
     keeper = CheckpointKeeper(
         make_checkpointer(plan),

@@ -67,3 +67,29 @@ def test_periodic_checkpoints_change_nothing(serial):
 def test_hogwild_with_one_worker_repeats():
     runs = [train("inline", "hogwild", updates=40, actors=1) for _ in range(2)]
     assert runs[0].parameters == runs[1].parameters
+
+
+def test_hogwild_never_acts_twice_with_the_same_noise(monkeypatch):
+    from rlcore.runtime import actor
+
+    drawn, derive = [], actor.derive_seed
+
+    def watched(*key):
+        drawn.append(key)
+        return derive(*key)
+
+    monkeypatch.setattr(actor, "derive_seed", watched)
+    first = train("inline", "hogwild", updates=40, actors=2)
+    before = set(drawn)
+    train(
+        "inline",
+        "hogwild",
+        updates=80,
+        actors=2,
+        run_dir=first.run_dir,
+        resume=first.result["saved"],
+        epoch=1,
+    )
+    assert len(before) >= 40
+    assert len(drawn) > 1.5 * len(before)
+    assert len(set(drawn)) == len(drawn)

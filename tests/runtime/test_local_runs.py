@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import toy_parts
 from toy_runs import STREAMS, children_of, make_plan, train
 
 from rlcore.errors import (
@@ -14,6 +15,8 @@ from rlcore.errors import (
     LearnerError,
     NonFiniteError,
 )
+from rlcore.runtime.channels import Channels
+from rlcore.runtime.inline import InlineRun
 
 
 def test_async_keeps_its_lag_bound_and_counts_every_step():
@@ -24,6 +27,27 @@ def test_async_keeps_its_lag_bound_and_counts_every_step():
     assert totals["env_steps"] == totals["trained_steps"] + totals["dropped_steps"]
     assert totals["torn_fragments"] == 0
     assert children_of(os.getpid()) == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_fragment_that_is_not_trained_on_wakes_its_writer(damaged, tmp_path, monkeypatch):
+    signals = []
+    monkeypatch.setattr(Channels, "signal_free", lambda self: signals.append(1))
+    plan = make_plan("async", tmp_path, max_lag=1)
+    run = InlineRun(plan, toy_parts.build(plan.config))
+    run.start()
+    while run._actors[0].collect():
+        pass
+    if damaged:
+        for words in run.channels.ring._words:
+            words[0] ^= 1
+    else:
+        run.loop.totals.updates = 10
+    signals.clear()
+    assert not run.loop.step()
+    assert len(signals) == STREAMS
+    assert run.channels.ring.ready_count() < run.channels.ring.slots
+    run.close()
 
 
 def test_waiting_for_stragglers_drops_nothing():
