@@ -48,7 +48,7 @@ def check_texts(id: str, options: Mapping[str, Any], steps: int, seed: int) -> l
         return _make(id, options)
 
     env = make()
-    spaces = f"observations {env.observation_space}, actions {env.action_space}"
+    spaces = f"observations {_words(env.observation_space)}, actions {_words(env.action_space)}"
     findings = [Finding("texts: spaces", "ok", spaces)]
     actions = _actions(env, id, steps, seed)
     for name, check in (
@@ -66,6 +66,14 @@ def check_texts(id: str, options: Mapping[str, Any], steps: int, seed: int) -> l
             level, message = "error", f"{type(error).__name__}: {error}"
         findings.append(Finding(f"texts: {name}", level, message))
     return findings
+
+
+def _words(space: Any) -> str:
+    """Return a space in a few words; the whole character set of a text is too much to print."""
+    if not hasattr(space, "character_set"):
+        return str(space)
+    letters = len(space.character_set)
+    return f"of {space.min_length} to {space.max_length} characters out of {letters}"
 
 
 def _actions(env: Any, id: str, steps: int, seed: int) -> list[Any]:

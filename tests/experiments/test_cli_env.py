@@ -196,6 +196,10 @@ def test_texts_are_checked(fault, check):
     if fault is None:
         assert levels.pop("gymnasium checker") in ("ok", "warning")
         assert set(levels.values()) == {"ok"}
+        (spaces_line,) = [one.message for one in found if one.check == "texts: spaces"]
+        assert spaces_line == (
+            "observations of 1 to 20 characters out of 4, actions of 1 to 20 characters out of 4"
+        )
         assert levels.keys() == {"spaces", "contract", "repeatability", "state round trip", "speed"}
     else:
         assert levels[check] == "error"
