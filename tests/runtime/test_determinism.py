@@ -93,3 +93,37 @@ def test_hogwild_never_acts_twice_with_the_same_noise(monkeypatch):
     assert len(before) >= 40
     assert len(drawn) > 1.5 * len(before)
     assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_a_killed_learner_costs_nothing_but_time(lag):
+    """Going on from the last checkpoint that it wrote repeats the uninterrupted run."""
+    killed = []
+
+    def kill(run, messages):
+        if not killed and any(m["kind"] == "checkpoint" for m in messages):
+            killed.append(run.learner.pid)
+            run.learner.process.kill()
+
+    settings = {"lag": lag, "updates": 40, "actors": 2}
+    straight = parameters("inline", "lockstep", **settings)
+    first = train(
+        "local",
+        "lockstep",
+        **settings,
+        checkpoint_every_s=0.0,
+        config={"slow_s": 0.02},
+        watch=kill,
+    )
+    assert "killed by SIGKILL" in str(first.error)
+    assert 0 < first.checkpoint.state["version"] < 40
+    again = train(
+        "local",
+        "lockstep",
+        **settings,
+        run_dir=first.run_dir,
+        resume=str(first.checkpoint.path),
+        epoch=1,
+    )
+    assert again.totals["updates"] == 40
+    assert again.parameters == straight

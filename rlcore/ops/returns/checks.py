@@ -11,17 +11,17 @@ from torch import Tensor
 from rlcore.errors import ConfigError, LearnerError, NonFiniteError
 
 
-def check_number(name: str, value: float) -> None:
+def check_number(name: str, value: object) -> None:
     """Raise ``TypeError`` unless ``value`` is a number; a bool is none."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
-def check_steps(name: str, value: int | None) -> None:
+def check_steps(name: str, value: object) -> None:
     """Raise unless ``value`` is a whole number from 1 on or ``None``."""
     if value is None:
         return
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number or None, got {value!r}")
     if value < 1:
         raise ConfigError(f"{name} must be >= 1 or None, got {value}")
