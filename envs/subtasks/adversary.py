@@ -94,7 +94,7 @@ class AdversaryModel(Model):
             subtask = actions[running]
             obs = game.observe(subtask, current[running])
             moves = self._moves(subtask, obs)
-            own = [rngs[k] for k in running]
+            own = [rngs[k] for k in running.tolist()]
             chance = uniforms(own, game.step_draws) if game.step_draws else None
             following, _, safe, left = game.advance(subtask, current[running], moves, chance)
             current[running] = following

@@ -123,4 +123,5 @@ def backup(
     inside = gamma * values[subtask, table.following]
     beyond = bonus + gamma * entered[table.following]
     meant = table.reward + np.where(table.kind == 2, beyond, np.where(table.kind == 1, inside, 0.0))
-    return (1.0 - slip) * meant + slip * meant.mean(2, keepdims=True)
+    values = (1.0 - slip) * meant + slip * meant.mean(2, keepdims=True)
+    return np.asarray(values)

@@ -203,7 +203,7 @@ class SubtaskModel(Model):
         given = [subtask] * n if isinstance(subtask, (str, int, np.integer)) else list(subtask)
         if len(given) != n:
             raise ValueError(f"{self.id}: {len(given)} subtasks for {n} environments")
-        return np.array([self.game.index(one) for one in given], np.int64)
+        return np.array([self.game.index(one) for one in given], np.int64)  # type: ignore[arg-type]
 
     def _given_state(self, state: Any, shape: tuple[int, ...]) -> np.ndarray:
         given = np.asarray(state, np.float64)

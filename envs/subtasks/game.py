@@ -186,9 +186,10 @@ class SubtaskGame:
 
     def place(self, subtask: np.ndarray, uniforms: np.ndarray, wide: bool) -> np.ndarray:
         """Return starts ``[n, d]`` from uniform numbers ``[n, draws]``."""
-        return self._grouped(
+        placed: np.ndarray = self._grouped(
             subtask, lambda one, rows: one.place(uniforms[rows][:, : one.draws], wide)
         )
+        return placed
 
     def advance(
         self,
@@ -216,7 +217,8 @@ class SubtaskGame:
 
     def observe(self, subtask: np.ndarray, states: np.ndarray) -> np.ndarray:
         """Return the observations ``[n, o]``."""
-        return self._grouped(subtask, lambda one, rows: one.observe(states[rows]))
+        seen: np.ndarray = self._grouped(subtask, lambda one, rows: one.observe(states[rows]))
+        return seen
 
     def _groups(self, subtask: np.ndarray) -> list[tuple[Subtask, np.ndarray]]:
         found = [(one, np.flatnonzero(subtask == k)) for k, one in enumerate(self.subtasks)]

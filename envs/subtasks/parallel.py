@@ -134,8 +134,8 @@ class GameRules:
         if terminated or truncated:
             self.agents = []
         rewards = {AGENT: reward, ADVERSARY: -reward}
-        ends = ({who: flag for who in names} for flag in (terminated, truncated))
-        return observations, rewards, *ends, infos
+        over, broken = ({who: flag for who in names} for flag in (terminated, truncated))
+        return observations, rewards, over, broken, infos
 
     def _jump(self, named: int) -> None:
         assert self._rng is not None

@@ -127,7 +127,7 @@ def _draw_hall(canvas: Canvas, track: Track) -> None:
     across = np.array([-np.sin(heading), np.cos(heading)]) * 0.75
     if track.turn:  # the line is x = constant, whatever the hall's direction
         across = np.array([0.0, 0.75 / abs(np.cos(heading))])
-    canvas.line(place + across, place - across, "green", 4)
+    canvas.polyline([place + across, place - across], "green", 4)
 
 
 def _draw_rays(canvas: Canvas, track: Track, car: np.ndarray, count: int) -> None:
@@ -138,7 +138,7 @@ def _draw_rays(canvas: Canvas, track: Track, car: np.ndarray, count: int) -> Non
     ends = car[0, :2] + (world * measured).T
     for end, length in zip(ends, measured, strict=True):
         colour = mix("red", "blue", min(1.0, length / RANGE))[:3]
-        canvas.line(car[0, :2], end, (*colour, 70), 1)
+        canvas.polyline([car[0, :2], end], (*colour, 70), 1)
         if length < RANGE:
             canvas.dot(end, 2, (*colour, 255))
 

@@ -113,7 +113,8 @@ def follow_the_gap(subtask: np.ndarray, obs: np.ndarray) -> np.ndarray:
     ahead = np.abs(angles) <= GAP_FIELD
     weight = scan[:, ahead] ** GAP_POWER
     aim = (weight * angles[ahead]).sum(1) / weight.sum(1)
-    return np.clip(GAP_GAIN * aim / STEERING, -1.0, 1.0)[:, None].astype(np.float32)
+    steer: np.ndarray = np.clip(GAP_GAIN * aim / STEERING, -1.0, 1.0)
+    return steer[:, None].astype(np.float32)
 
 
 def make_follow_the_gap(env: gymnasium.Env[Any, Any]) -> Policy:

@@ -154,7 +154,7 @@ class ValueAdversary(ChosenTasks):
         seen = exits.observations()
         m = seen.shape[1]
         table = np.stack([np.asarray(self._values(k, seen[:, k])) for k in range(m)], 1)
-        chosen = table.argmin(1)
+        chosen: np.ndarray = table.argmin(1)
         if self.eps > 0:
             drawn = uniforms(exits.rngs, 2)
             chosen = np.where(drawn[:, 0] < self.eps, (drawn[:, 1] * m).astype(np.int64), chosen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 
 import torch
@@ -56,7 +57,8 @@ def main() -> None:
             "car_steps_per_second": statistics.median(rates),
             "spread": [min(rates), max(rates)],
         }
-        print(json.dumps(result), flush=True)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ class Track:
         """Return whether positions are beyond the goal line and within the hall."""
         half = HALL / 2
         if self.turn == 0.0:
-            return (y >= 0.0) & (np.abs(x) <= half)
+            ahead: np.ndarray = (y >= 0.0) & (np.abs(x) <= half)
+            return ahead
         x = self.side * x
         # Distance from the middle of the hall behind the corner, whose heading is 90 deg - turn.
         aside = y * math.sin(self.turn) - x * math.cos(self.turn)

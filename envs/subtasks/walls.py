@@ -112,7 +112,8 @@ def _passes_door(
         last[through] = np.where(inside_q[through], at, last[through])
     low, high = np.minimum(first, last), np.maximum(first, last)
     found = [(low >= left) & (high <= right) for left, right in doors]
-    return found[0] if len(found) == 1 else np.logical_or.reduce(found)
+    passed: np.ndarray = found[0] if len(found) == 1 else np.logical_or.reduce(found)
+    return passed
 
 
 def _rows(points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
