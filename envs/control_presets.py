@@ -94,7 +94,7 @@ class ControlPreset:
 
         from envs.wrappers import ActionRepeat
 
-        drawn = {} if render_mode is None else {"render_mode": render_mode}
+        drawn: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
         env = gymnasium.make(self.spec.id, disable_env_checker=True, **drawn, **self._arguments())
         if env.observation_space.dtype != np.float32:
             with warnings.catch_warnings():  # of bounds that float32 does not hold: infinity

@@ -90,7 +90,8 @@ def steppers(
 
     from envs.make import make_envs
 
-    (plain,) = make_envs(id, 1, kwargs=kwargs, vectorization="sync")  # also reports a wrong id
+    # The plain form is made in any case: it also reports a wrong id.
+    plain: Any = make_envs(id, 1, kwargs=kwargs, vectorization="sync")[0]  # type: ignore[index]
     found: dict[str, Stepper] = {}
     if "vector" in forms and gymnasium.spec(id).vector_entry_point is not None:
         found["vector"] = vector_stepper(make_envs(id, num_envs, kwargs=kwargs), id)
@@ -135,7 +136,7 @@ def vector_stepper(env: Any, id: str) -> Stepper:
         while (elapsed := time.perf_counter() - started) < seconds:
             env.step(batches[count % BATCHES])
             count += 1
-        return count * env.num_envs / elapsed
+        return float(count * env.num_envs / elapsed)
 
     return play
 

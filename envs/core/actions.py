@@ -33,10 +33,11 @@ class ActionCheck:
             self._low, self._high = space.low, space.high
         elif isinstance(space, spaces.Discrete):
             self._shape, self._dtype = (), np.dtype(np.int64)
-            self._low, self._high = int(space.start), int(space.start + space.n) - 1
+            self._low, self._high = int(space.start), int(space.start) + int(space.n) - 1
         elif isinstance(space, spaces.MultiDiscrete):
             self._shape, self._dtype = space.shape, np.dtype(np.int64)
-            self._low, self._high = space.start, space.start + space.nvec - 1
+            start, sizes = np.asarray(space.start, np.int64), np.asarray(space.nvec, np.int64)
+            self._low, self._high = start, start + sizes - 1
         else:
             raise TypeError(f"{id}: no check for actions of {space}")
         self._harmless = np.clip(np.zeros(self._shape), self._low, self._high).astype(self._dtype)
@@ -119,6 +120,9 @@ def _texts(id: str, given: list[Any], live: np.ndarray | None) -> np.ndarray:
     Which letters and how many there may be is for the rules to say, as it is what they play with.
     """
     texts = np.full(len(given), "", object)
+    if live is None and set(map(type, given)) == {str}:
+        texts[:] = given
+        return texts
     for k, text in enumerate(given):
         if live is not None and not live[k]:
             continue

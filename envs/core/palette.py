@@ -94,6 +94,6 @@ def shade(field: Any, low: float, high: float, scale: str = "diverging") -> np.n
     place = np.clip(np.nan_to_num(place), 0.0, 1.0) * (len(stops) - 1)
     at = np.linspace(0, len(stops) - 1, len(stops))
     channels = [np.interp(place, at, stops[:, k]) for k in range(3)]
-    shaded = np.rint(np.stack(channels, -1)).astype(np.uint8)
+    shaded: np.ndarray = np.rint(np.stack(channels, -1)).astype(np.uint8)
     shaded[np.isnan(np.asarray(field, float))] = PALETTE["grey"]
     return shaded

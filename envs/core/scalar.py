@@ -112,7 +112,7 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the constructor's arguments, the generator and, in mid-episode, the state."""
         return {
-            "arguments": EzPickle.__getstate__(self),
+            "arguments": EzPickle.__getstate__(self),  # type: ignore[no-untyped-call]
             "state": None if self._state is None else self.get_state(),
             "random": self._np_random,
             "seed": self._np_random_seed,
@@ -121,7 +121,7 @@ class ModelEnv(gymnasium.Env[Any, Any], EzPickle):
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Make the environment anew and go on where it was."""
-        EzPickle.__setstate__(self, pickled["arguments"])
+        EzPickle.__setstate__(self, pickled["arguments"])  # type: ignore[no-untyped-call]
         self.spec = pickled["spec"]
         self._np_random, self._np_random_seed = pickled["random"], pickled["seed"]
         if pickled["state"] is not None:

@@ -190,7 +190,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         for name, array in part.items():
             self._state[name][rows] = array
 
-    def render(self) -> tuple[np.ndarray, ...] | None:
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
         """Return one picture for each environment, or None where no render mode was asked for."""
         if self.render_mode is None:
             return None
@@ -238,11 +238,12 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the constructor's arguments and, in mid-episode, the state."""
         state = None if self._state is None else self.get_state()
-        return {"arguments": EzPickle.__getstate__(self), "state": state, "spec": self.spec}
+        arguments = EzPickle.__getstate__(self)  # type: ignore[no-untyped-call]
+        return {"arguments": arguments, "state": state, "spec": self.spec}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         """Make the environments anew and go on where they were."""
-        EzPickle.__setstate__(self, pickled["arguments"])
+        EzPickle.__setstate__(self, pickled["arguments"])  # type: ignore[no-untyped-call]
         self.spec = pickled["spec"]
         if pickled["state"] is not None:
             self.set_state(pickled["state"])

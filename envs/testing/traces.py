@@ -93,7 +93,8 @@ def record(env: Any, id: str, steps: int, seed: int = 0) -> list[Any]:
     """
     names = [reference.policy for reference in entry_of(id).references]
     known = [name for name in names if name != RANDOM]
-    rng, actions = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    actions: list[Any] = []
     random, good, over = make_policy(RANDOM, env, seed), None, True
     obs: Any = None
     info: dict[str, Any] = {}

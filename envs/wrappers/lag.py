@@ -67,9 +67,10 @@ def _neutral(space: gymnasium.Space[Any]) -> Any:
     if isinstance(space, spaces.Box):
         return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
     if isinstance(space, spaces.Discrete):
-        return min(max(0, int(space.start)), int(space.start + space.n) - 1)
+        return min(max(0, int(space.start)), int(space.start) + int(space.n) - 1)
     if isinstance(space, spaces.MultiDiscrete):
-        return np.clip(np.zeros_like(space.nvec), space.start, space.start + space.nvec - 1)
+        start, sizes = np.asarray(space.start, np.int64), np.asarray(space.nvec, np.int64)
+        return np.clip(np.zeros_like(start), start, start + sizes - 1)
     raise ValueError(f"wrapper lag: {space} has no zero; say what comes first with first: ...")
 
 
