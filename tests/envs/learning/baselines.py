@@ -55,6 +55,7 @@ LEARNERS = {
     "memory/stateless-cartpole-v0": Learner("ppo", 60_000, 0.3, frames=4),
     "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
     "finray/rom-v0": Learner("sac", 6_000, 0.3),
+    "subtasks/rooms-v0": Learner("sac", 8_000, 0.05),
 }
 
 
@@ -69,7 +70,9 @@ def score(id: str, learner: Learner, seed: int, episodes: int = 20) -> dict[str,
         model.learn(learner.steps)
         test = _venv(id, learner, 4)
         if learner.algorithm == "ppo":
-            test.obs_rms, test.training, test.norm_reward = model.env.obs_rms, False, False
+            test.training, test.norm_reward = False, False
+            if test.norm_obs:
+                test.obs_rms = model.env.obs_rms
         test.seed(seed + 5000)
         mean, _ = evaluate_policy(model, test, episodes, deterministic=learner.algorithm == "sac")
     references = {reference.policy: reference.mean for reference in entry(id).references}
