@@ -124,6 +124,17 @@ def test_worlds_differ_and_follow_from_the_seed():
         if room not in {back.to for back in world.exits[exit_.to].values()}
     ]
     assert one_way
+    for world in drawn:  # ways in both directions make a tree
+        pairs = {(room, e.to) for room, ways in enumerate(world.exits) for e in ways.values()}
+        both = sum((b, a) in pairs for a, b in pairs) // 2
+        assert both == len(world.rooms) - 1
+
+
+def test_locks_are_out_of_reach_from_other_rooms():
+    inside, _ = follow(SMALL, SOLUTION[:7])
+    assert inside.room == 1
+    for command in ("open chest", "unlock chest with iron key", "put iron key in chest"):
+        assert obey(SMALL, inside, command) == (inside, "You see no such thing.")
 
 
 @pytest.mark.parametrize(

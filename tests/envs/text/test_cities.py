@@ -89,6 +89,10 @@ def test_the_list_is_brought_up_to_date():
         ("Dhaka", "Based on the information provided, my next question would be:\n\n"
          "Is your city located in South Asia?", "Yes."),
         ("Harbin", "3. Is your city located in the northeastern part of China?", "Yes."),
+        ("Mumbai", "Is your city located in the northern hemisphere?", "Yes."),
+        ("Lima", "Is your city located in the northern hemisphere?", "No."),
+        ("Lima", "Is your city known for its food, as Cali and Paris are?", UNKNOWN),
+        ("Lima", "Is your city known for its food?", "Yes."),
         ("Dhaka", "Blue?", UNKNOWN),
     ],
 )  # fmt: skip
