@@ -18,7 +18,8 @@ class MathsTask(Task):
 
     Profile ``strict``: 1 for an equivalent answer in the answer tag or the last box. Profile
     ``d1``: 2 for equivalence, plus half of (1 for answer tags, 0 without) plus half of (1 for a
-    box, 0.5 without). Other problems are judged through :meth:`item`.
+    box, 0.5 without): the published weights, but with our equivalence. Other
+    problems are judged through :meth:`item`.
 
     Args:
         profile: ``strict`` or ``d1``.

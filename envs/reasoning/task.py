@@ -72,9 +72,9 @@ class Task(ABC):
 
     Attributes:
         id: Gymnasium id of the environment, for messages.
-        profiles: Reward profiles that the task knows. ``strict`` is ours; ``d1`` does exactly what
-            the published training rewards of d1 (Zhao et al. 2025) do, quirks included, within
-            bounds of time and memory.
+        profiles: Reward profiles that the task knows. ``strict`` is ours; ``d1`` follows the
+            published training rewards of d1 (Zhao et al. 2025), quirks included, within bounds of
+            time and memory; a task says where it departs from them.
         profile: The one in use.
     """
 
