@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from envs.finray.chain import Chain
-from envs.finray.device_field import DeviceField
 from envs.finray.engine import Interval
 from envs.finray.fluid import Fluid
 from envs.finray.reference import ReferenceEngine
+from envs.finray.torch_field import DeviceField
 
 
 class TorchEngine(ReferenceEngine):

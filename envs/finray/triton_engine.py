@@ -9,11 +9,11 @@ import torch
 
 from envs.finray.chain import Chain, bending_hessian, rest_moments
 from envs.finray.coupling import REGULARISATION
-from envs.finray.device_field import DeviceField
 from envs.finray.engine import HARD_MACH_LIMIT, SUMS, Interval
 from envs.finray.fluid import Fluid
 from envs.finray.patch import patch_box
 from envs.finray.torch_engine import find_device
+from envs.finray.torch_field import DeviceField
 from envs.finray.triton_kernels import chain_kernel, fluid_kernel
 
 

@@ -14,8 +14,13 @@ BLOCKED = (
     "pandas", "peft", "pydantic", "pygame", "ray", "rich", "safetensors", "scipy",
     "stable_baselines3", "tensorboard", "tensorboardX", "transformers", "typer", "wandb", "yaml",
 )  # fmt: skip
-# Adapters of one optional package each.
-ADAPTERS = ("rlcore.runtime.ray", "envs.atari")
+# Adapters of one optional package each, and commands that need one.
+ADAPTERS = (
+    "rlcore.runtime.ray", "envs.atari", "envs.finray.validation", "envs.finray.bench_gpu",
+    "envs.labyrinth.bench_gpu",
+)  # fmt: skip
+KERNELS = ("numba", "triton", "torch")
+"""In the name of a module of ``envs`` these say which package it exists for."""
 
 IMPORT_EACH = """
 import importlib, importlib.abc, json, sys, traceback
@@ -58,7 +63,8 @@ def modules_under(root: Path, package: str) -> list[str]:
     names = []
     for path in sorted((root / package).rglob("*.py")):
         name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
-        if not name.endswith("__main__") and not name.startswith(ADAPTERS):
+        kernel = package == "envs" and any(word in path.stem for word in KERNELS)
+        if not name.endswith("__main__") and not name.startswith(ADAPTERS) and not kernel:
             names.append(name)
     return names
 
