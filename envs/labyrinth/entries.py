@@ -14,8 +14,8 @@ ENTRIES: tuple[Entry, ...] = (
         summary="find the portal of a random maze from 84 x 84 pixels, again and again",
         references=(
             Reference("random", 0.8, 1.0, episodes=40),
-            Reference("envs.labyrinth.policies:make_explorer", 71.3, 14.0, 200, slow=True),
-            Reference("envs.labyrinth.policies:make_oracle", 145.1, 15.0, 200, slow=True),
+            Reference("envs.labyrinth.policies:make_explorer", 60.6, 14.0, 200, slow=True),
+            Reference("envs.labyrinth.policies:make_oracle", 143.0, 15.0, 200, slow=True),
         ),
     ),
 )
