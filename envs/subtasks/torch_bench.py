@@ -43,10 +43,7 @@ def main() -> None:
     cuda = chosen.device.startswith("cuda")
     name = torch.cuda.get_device_name(chosen.device) if cuda else "cpu"
     for n_rays in chosen.rays:
-        cars = TorchF110(chosen.cars, n_rays, device=chosen.device)
-        if chosen.compile:
-            cars.rules.advance = torch.compile(cars.rules.advance)  # type: ignore[method-assign]
-            cars.rules.observe = torch.compile(cars.rules.observe)  # type: ignore[method-assign]
+        cars = TorchF110(chosen.cars, n_rays, device=chosen.device, compiled=chosen.compile)
         rates = car_steps_per_second(cars, chosen.steps)
         result = {
             "device": name,

@@ -174,6 +174,8 @@ class TorchF110:
         device: A torch device.
         dtype: ``float32`` or ``float64``, of states; observations are float32.
         seed: Of the generator.
+        compiled: Fuse the rules by ``torch.compile``: about a minute of work at first, then three
+            times the speed at a few thousand cars.
 
     Raises:
         ValueError: An argument is out of range.
@@ -191,6 +193,7 @@ class TorchF110:
         device: str | torch.device = "cpu",
         dtype: str = "float32",
         seed: int = 0,
+        compiled: bool = False,
     ) -> None:
         name = "subtasks/f110-turn-v0"
         self.num_envs = check_integer(name, "num_envs", num_envs, 1)
@@ -202,6 +205,9 @@ class TorchF110:
             torch, check_choice(name, "dtype", dtype, ["float32", "float64"])
         )
         self.rules = F110Rules(n_rays, scaled, device, kind)
+        if compiled:
+            self.rules.advance = torch.compile(self.rules.advance)  # type: ignore[method-assign]
+            self.rules.observe = torch.compile(self.rules.observe)  # type: ignore[method-assign]
         self.generator = torch.Generator(self.rules.device).manual_seed(seed)
         self.subtask = torch.zeros(num_envs, dtype=torch.long, device=self.rules.device)
         self.states = torch.zeros(num_envs, 4, dtype=kind, device=self.rules.device)

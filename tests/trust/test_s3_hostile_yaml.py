@@ -70,10 +70,10 @@ def test_refused_with_its_place_at_once(folder: Path, case: str) -> None:
     file = folder / "hostile.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     load_config({"env": "CartPole-v1", "agent": "impala", "stop": {"updates": 1}})  # imports
-    started = time.perf_counter()
+    started = time.thread_time()  # not the clock: other tests run beside this one
     with pytest.raises(ConfigError) as caught:
         load_config(file)
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
     assert message in str(caught.value)
     assert "hostile.yaml" in str(caught.value)
     assert len(str(caught.value)) < 5000

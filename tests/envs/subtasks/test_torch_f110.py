@@ -112,7 +112,7 @@ def test_mistakes_are_named():
 
 @pytest.mark.gpu
 def test_a_million_car_steps_a_second():
-    cars = TorchF110(2048, 109, device="cuda")
+    cars = TorchF110(2048, 109, device="cuda", compiled=True)
     cars.reset()
     actions = torch.zeros(2048, 1, device="cuda")
     for _ in range(20):
