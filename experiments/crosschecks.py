@@ -63,6 +63,11 @@ def _actors(config: Sections, binder: Binder) -> None:
             f"must divide env.num_envs ({count}), got {runtime.streams}",
             "runtime",
         )
+    elif runtime.streams is None:
+        try:
+            default_streams(count, runtime.actors)
+        except ConfigError as error:
+            binder.problem(("runtime", "actors"), str(error), "runtime")
     if runtime.min_healthy > runtime.actors:
         binder.problem(
             ("runtime", "min_healthy"),
@@ -73,7 +78,10 @@ def _actors(config: Sections, binder: Binder) -> None:
 
 def _batch(config: Sections, binder: Binder) -> None:
     runtime = config.runtime
-    streams = runtime.streams or default_streams(config.env.num_envs, runtime.actors)
+    try:
+        streams = runtime.streams or default_streams(config.env.num_envs, runtime.actors)
+    except ConfigError:
+        return  # noted with the actors
     batch = runtime.batch or streams
     if batch > streams:
         message = f"must be <= runtime.streams ({streams}), got {batch}"

@@ -155,10 +155,7 @@ def derived(config: ExperimentConfig) -> list[str]:
     unroll = getattr(config.agent, "unroll", None)
     lines = []
     if runtime.streams is None:
-        lines.append(
-            f"derived: runtime.streams = {streams} (from env.num_envs={count}, "
-            f"runtime.actors={runtime.actors})"
-        )
+        lines.append(f"derived: runtime.streams = {streams} (from env.num_envs={count})")
     lines.append(f"derived: environments of a stream = {count // streams} (num_envs / streams)")
     if unroll is not None:
         batch = runtime.batch or streams
