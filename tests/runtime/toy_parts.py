@@ -169,10 +169,11 @@ class FaultyStream:
 
     def _misbehave(self, fault: dict[str, Any]) -> None:
         marker = fault.get("marker")
-        if marker and os.path.exists(marker):
-            return
         if marker:
-            open(marker, "w").close()
+            try:
+                open(marker, "x").close()  # one actor alone makes it, however close they are
+            except FileExistsError:
+                return
         if fault["kind"] in PLANTED:
             raise PLANTED[fault["kind"]]
         if fault["kind"] == "exit":
