@@ -194,7 +194,9 @@ class TrajectoryRing:
 
     def ready(self) -> NDArray[np.intp]:
         """Return the READY slots, oldest parameter version first, then by round and stream."""
-        slots = np.flatnonzero(self._header[:, STATE] == READY)
+        return self._oldest_first(np.flatnonzero(self._header[:, STATE] == READY))
+
+    def _oldest_first(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
         if len(slots) < 2:
             return slots
         rows = self._header[slots]
@@ -204,17 +206,22 @@ class TrajectoryRing:
         """Return how many slots are READY."""
         return int(np.count_nonzero(self._header[:, STATE] == READY))
 
-    def left_behind(self, taken: NDArray[np.intp]) -> tuple[list[int], int]:
-        """Return the versions in flight beside the slots ``taken``, oldest first.
+    def oldest(self, count: int) -> tuple[NDArray[np.intp], list[int], int]:
+        """Return the ``count`` oldest READY slots and what would be left in flight without them.
+
+        Both are of one look at the ring. In two, a fragment finished in between would be neither
+        taken nor still being written, and nothing would wait for it.
 
         Returns:
-            The versions of all that is READY or still being written, and how many are the latter.
+            The slots as ``ready`` orders them; the versions of all others that are READY or being
+            written, oldest first; and how many of these are being written.
         """
-        states = self._header[:, STATE].copy()
+        states = self.states()
+        taken = self._oldest_first(np.flatnonzero(states == READY))[:count]
         states[taken] = FREE
         writing = np.count_nonzero(states == WRITING)
         flying = self._header[(states == WRITING) | (states == READY), VERSION]
-        return sorted(flying.tolist()), int(writing)
+        return taken, sorted(flying.tolist()), int(writing)
 
     def next_in_order(self, stream: int) -> int | None:
         """Return the slot of the oldest unread round of ``stream`` if it is READY."""

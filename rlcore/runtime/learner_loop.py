@@ -234,14 +234,9 @@ class LearnerLoop:
 
     def _take_oldest(self) -> list[Fragment] | None:
         wanted = self.collator.count - len(self._held)
-        ready = self.ring.ready()[:wanted]
-        if len(ready) < wanted:
+        ready, left, writing = self.ring.oldest(wanted)
+        if len(ready) < wanted or self.schedule.must_wait(self.version, left, writing):
             return None
-        schedule = self.schedule
-        if schedule.wait_for_stragglers:
-            left, writing = self.ring.left_behind(ready)
-            if schedule.must_wait(self.version, left, writing):
-                return None
         for slot in ready:
             self._claim(int(slot))
         return self._hand_over() if len(self._held) >= self.collator.count else None

@@ -128,6 +128,31 @@ def test_ready_is_sorted_by_age():
     assert ring.ready().tolist() == [middle, early, late]
 
 
+def test_the_oldest_and_what_they_leave_are_of_one_look(monkeypatch):
+    """A fragment finished while the ring is looked at still counts as being written."""
+    ring = make_ring(streams=3, slots=1)
+    young, other = write(ring, 0, version=4), write(ring, 1, version=5)
+    straggler, _ = ring.begin_write(2, 3)
+    order = ring._oldest_first
+
+    def finish_meanwhile(slots):
+        ring.publish(straggler, 1)
+        return order(slots)
+
+    assert ring.oldest(1)[0].tolist() == [young]
+    assert ring.oldest(1)[1:] == ([3, 5], 1)
+    monkeypatch.setattr(ring, "_oldest_first", finish_meanwhile)
+    taken, left, writing = ring.oldest(1)
+    assert (taken.tolist(), left, writing) == ([young], [3, 5], 1)
+    schedule = asynchronous(1, streams=3, batch=3, on_stale="wait")
+    assert schedule.must_wait(4, left, writing)
+    assert not schedule.must_wait(4, left, 0)  # with none being written there is none to wait for
+    monkeypatch.undo()
+    taken, left, writing = ring.oldest(2)
+    assert (taken.tolist(), left, writing) == ([straggler, young], [5], 0)
+    assert ring.states()[other] == READY
+
+
 def test_bad_geometry_is_refused():
     with pytest.raises(ConfigError, match="unroll must be >= 1, got 0"):
         TrajectoryRing(SPEC, streams=1, slots_per_stream=1, unroll=0, envs=1)
@@ -195,10 +220,10 @@ class LagMachine(RuleBasedStateMachine):
 
     @rule()
     def learn(self):
-        ready = self.ring.ready()[: self.batch - len(self.held)]
+        ready, left, writing = self.ring.oldest(self.batch - len(self.held))
         if len(self.held) + len(ready) < self.batch:
             return
-        if self.schedule.must_wait(self.version, *self.ring.left_behind(ready)):
+        if self.schedule.must_wait(self.version, left, writing):
             return
         for slot in ready:
             fragment = self.ring.claim(int(slot))

@@ -193,21 +193,17 @@ def test_with_the_lock_four_workers_sum_exactly(workers, shares) -> None:
 
 
 def test_without_it_less_than_one_update_in_a_hundred_is_lost(workers, shares) -> None:
-    """The worst case: workers that do nothing but add meet in memory far more often than others.
-
-    A worker that loses its core in the middle of a block takes longer over it and loses more: the
-    least disturbed of several rounds counts.
-    """
+    """The worst case: workers that do nothing but add meet in memory far more often than others."""
     shared = shares["sgd"]
     lost = []
-    for _ in range(8):
+    for _ in range(3):
         shared.theta.zero_()
         run(workers, shared.block.fd, "sgd", [-1.0] * WORKERS, lock=False)
         entries = shared.theta[:SIZE].double()
         assert float(entries.max()) <= WORKERS * UPDATES
         assert float(entries.min()) > 0
         lost.append(1.0 - float(entries.mean()) / (WORKERS * UPDATES))
-    assert 0.0 <= min(lost) < 0.01, lost
+    assert 0.0 <= sum(lost) / len(lost) < 0.01, lost
 
 
 def test_four_workers_share_the_step_counter_of_adam(workers, shares) -> None:

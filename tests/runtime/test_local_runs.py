@@ -51,11 +51,7 @@ def test_a_fragment_that_is_not_trained_on_wakes_its_writer(damaged, tmp_path, m
 
 
 def test_waiting_for_stragglers_drops_nothing():
-    # A claim that is not announced yet is not seen, so one run in a few may drop; not three.
-    for _ in range(3):
-        outcome = train("local", "async", actors=2, max_lag=1, updates=60, on_stale="wait")
-        if not outcome.totals["dropped_steps"]:
-            break
+    outcome = train("local", "async", actors=2, max_lag=1, updates=60, on_stale="wait")
     assert outcome.totals["dropped_steps"] == 0
     assert outcome.totals["env_steps"] == outcome.totals["trained_steps"]
 
