@@ -1,25 +1,22 @@
-"""What may change when a run goes on: limits and reports freely, the mathematics on request."""
+"""What may change when a run goes on, and the record of what it was before.
+
+Limits and reports change freely, the mathematics on request.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-from experiments.planning import FREE_SECTIONS
-from experiments.validate import ResolvedConfig
+from experiments.planning import FREE_SECTIONS, math_hash
+from experiments.run_folder import RunFolder
+from experiments.runs import flatten
+from experiments.validate import ResolvedConfig, load_config
 from rlcore.errors import ConfigError
 
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of a tree of settings by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, dict) and value:
-            leaves |= flatten(value, path)
-        else:
-            leaves[path] = value
-    return leaves
+EARLIER_CONFIGS = "config.resolved.*.yaml"
+_log = logging.getLogger(__name__)
 
 
 def check_changes(
@@ -43,3 +40,23 @@ def check_changes(
             + "\n".join(refused)
             + "\nto change them all the same: --allow-change KEY for each"
         )
+
+
+def keep_settings(folder: RunFolder, settings: ResolvedConfig) -> None:
+    """Keep settings that are about to change as ``config.resolved.N.yaml``, N from 1."""
+    number = 1 + sum(1 for _ in folder.path.glob(EARLIER_CONFIGS))
+    folder.write_text(EARLIER_CONFIGS.replace("*", str(number)), settings.text)
+
+
+def earlier_hashes(path: Path) -> list[str]:
+    """Return the hashes of the settings that a run had before it was resumed with others.
+
+    Its older checkpoints carry them. Files that cannot be read any more count for nothing.
+    """
+    hashes = []
+    for file in sorted(path.glob(EARLIER_CONFIGS)):
+        try:
+            hashes.append(math_hash(load_config(file, look_up=False).tree))
+        except ConfigError as error:
+            _log.warning("%s is passed over: %s", file, error)
+    return hashes

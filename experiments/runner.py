@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 STATUS_EVERY_S = 2.0
-EARLIER_CONFIGS = "config.resolved.*.yaml"
-_log = logging.getLogger(__name__)
 
 
 class Interrupted(RlcoreError):
@@ -141,7 +138,7 @@ def resume(
         CheckpointError: There is no usable checkpoint.
         ConfigError: A setting may not change.
     """
-    from experiments.resume import check_changes
+    from experiments.resume import check_changes, keep_settings
 
     _check_overrides(overrides)
     path = resolve_run(selector).path
@@ -153,28 +150,6 @@ def resume(
             keep_settings(folder, before)
             folder.write_text(CONFIG_FILE, after.text)
         return Session(folder, after, console=console, wandb=wandb, resume=True).train()
-
-
-def keep_settings(folder: RunFolder, settings: ResolvedConfig) -> None:
-    """Keep settings that are about to change as ``config.resolved.N.yaml``, N from 1."""
-    number = 1 + sum(1 for _ in folder.path.glob(EARLIER_CONFIGS))
-    folder.write_text(EARLIER_CONFIGS.replace("*", str(number)), settings.text)
-
-
-def earlier_hashes(path: Path) -> list[str]:
-    """Return the hashes of the settings that a run had before it was resumed with others.
-
-    Its older checkpoints carry them. Files that cannot be read any more count for nothing.
-    """
-    from experiments.planning import math_hash
-
-    hashes = []
-    for file in sorted(path.glob(EARLIER_CONFIGS)):
-        try:
-            hashes.append(math_hash(load_config(file, look_up=False).tree))
-        except ConfigError as error:
-            _log.warning("%s is passed over: %s", file, error)
-    return hashes
 
 
 class Session:
@@ -275,6 +250,7 @@ class Session:
     def _place(self) -> tuple[Placement, ExperimentParts]:
         from experiments.build import ExperimentParts
         from experiments.planning import make_plan, streams_of
+        from experiments.resume import earlier_hashes
         from rlcore.runtime.placement import place
 
         parts = ExperimentParts(self.config, streams_of(self.config))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,12 +64,7 @@ PEERS_OF_LABYRINTH = ("vizdoom", "miniworld")
 NAMES = {"plain": "loop over one environment", "gymnasium": "gymnasium SyncVectorEnv"}
 
 
-def envs(
-    repeats: int,
-    say: Say = lambda text: print(text, file=sys.stderr),  # noqa: T201
-    only: str = "",
-    keep: Keep = lambda rows: None,
-) -> list[Row]:
+def envs(repeats: int, say: Say, only: str = "", keep: Keep = lambda rows: None) -> list[Row]:
     """Compare the environments with plain loops and other packages, then with their targets."""
     rows: list[Row] = []
     for key, measure in plan(repeats).items():

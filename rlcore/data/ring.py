@@ -192,11 +192,8 @@ class TrajectoryRing:
 
     # -- reader ---------------------------------------------------------------------------------
 
-    def ready(self) -> NDArray[np.intp]:
-        """Return the READY slots, oldest parameter version first, then by round and stream."""
-        return self._oldest_first(np.flatnonzero(self._header[:, STATE] == READY))
-
     def _oldest_first(self, slots: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return slots by parameter version, then by round and stream."""
         if len(slots) < 2:
             return slots
         rows = self._header[slots]
@@ -213,8 +210,8 @@ class TrajectoryRing:
         taken nor still being written, and nothing would wait for it.
 
         Returns:
-            The slots as ``ready`` orders them; the versions of all others that are READY or being
-            written, oldest first; and how many of these are being written.
+            The slots, by parameter version, then by round and stream; the versions of all others
+            that are READY or being written, oldest first; how many of these are being written.
         """
         states = self.states()
         taken = self._oldest_first(np.flatnonzero(states == READY))[:count]

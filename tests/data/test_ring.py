@@ -125,7 +125,8 @@ def test_ready_is_sorted_by_age():
     late = write(ring, 0, version=5)
     early = write(ring, 2, version=3)
     middle = write(ring, 1, version=3)
-    assert ring.ready().tolist() == [middle, early, late]
+    assert ring.oldest(3)[0].tolist() == [middle, early, late]
+    assert ring.oldest(2)[0].tolist() == [middle, early]
 
 
 def test_the_oldest_and_what_they_leave_are_of_one_look(monkeypatch):
