@@ -9,6 +9,7 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 BENCH ?= core
+DEFAULT := not slow and not gpu and not ray and not learning and not bench
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.rlcore-setup
@@ -36,7 +37,8 @@ demo: setup ## train CartPole-v1 asynchronously; print the video, the curve and 
 	$(BIN)/rlcore report runs/latest
 
 test: setup ## the default tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "$(DEFAULT) and not alone" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "$(DEFAULT) and alone" $(PYTEST_ARGS) || test $$? -eq 5  # none chosen
 
 test-all: setup ## every test that this machine can run
 	$(BIN)/python -m pytest -m "not gpu" $(PYTEST_ARGS)

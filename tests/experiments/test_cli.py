@@ -76,6 +76,7 @@ def fastest(root: Path, *words: str) -> float:
     return min(times)
 
 
+@pytest.mark.alone
 def test_help_is_quick(repo_root: Path) -> None:
     assert fastest(repo_root, "--help") < 0.3
     assert fastest(repo_root, "run", "--help") < 0.3
@@ -339,6 +340,7 @@ def test_dry_run_prints_what_can_be_run(folder: Path, capsys: pytest.CaptureFixt
     assert not (folder / "runs").exists()
 
 
+@pytest.mark.alone
 def test_the_first_line_comes_before_anything_heavy(repo_root: Path, folder: Path) -> None:
     process = start(repo_root, "run", "small.yaml", "stop.updates=1")
     started = time.perf_counter()

@@ -192,6 +192,7 @@ def test_with_the_lock_four_workers_sum_exactly(workers, shares) -> None:
     assert (shared.theta[:SIZE] == -UPDATES * sum(values)).all()
 
 
+@pytest.mark.alone
 def test_without_it_less_than_one_update_in_a_hundred_is_lost(workers, shares) -> None:
     """The worst case: workers that do nothing but add meet in memory far more often than others."""
     shared = shares["sgd"]

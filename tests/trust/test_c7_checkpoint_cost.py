@@ -13,6 +13,7 @@ EVERY_S = 1.0
 SAVES = 5
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("schedule", ["async", "lockstep"])
 def test_checkpoints_every_second_cost_under_two_percent(schedule: str) -> None:
     beats = []

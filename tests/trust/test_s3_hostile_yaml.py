@@ -65,6 +65,7 @@ def folder(tmp_path: Path) -> Path:
     return project
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("case", CASES)
 def test_refused_with_its_place_at_once(folder: Path, case: str) -> None:
     text, message = CASES[case]
