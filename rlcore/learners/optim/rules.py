@@ -19,8 +19,8 @@ from torch import Tensor
 from rlcore.learners.base import StateSpec
 from rlcore.learners.errors import LearnerStateError
 
-SHARED_BLOCK = 1 << 17
-"""Entries that a rule on shared vectors moves at a time."""
+SHARED_BLOCK = 1 << 15
+"""Entries that a rule on shared vectors moves at a time: so few that workers seldom meet in one."""
 
 Window = slice | None
 """Entries of the flat vectors; ``None`` is all of them."""
