@@ -1,0 +1,1 @@
+"""Language models from data sets: causal and masked-diffusion pretraining and fine-tuning."""
