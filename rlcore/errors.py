@@ -21,6 +21,12 @@ class MissingDependencyError(RlcoreError, ImportError):
     """An optional package is needed; the message names the extra to install."""
 
 
+class DataError(RlcoreError, ValueError):
+    """A data set is missing, damaged, of another kind, or does not fit what reads it."""
+
+    fatal = True
+
+
 class EnvContractError(RlcoreError):
     """An environment broke the Gymnasium contract (shape, dtype, NaN, autoreset, seeding...)."""
 
