@@ -11,13 +11,18 @@ CUDA, other dtypes    ``torch``
 any other device      ``torch``
 ====================  ==========
 
+The operations of language models have kernels for float16 and bfloat16 too: they name the dtypes
+that their kernels take (``triton_dtypes``), and the rule is the same.
+
 ``"reference"`` (readable, any dtype and device) and ``"numba"`` (CPU, optional package) run only
-when they are asked for.
+when they are asked for. ``"triton"`` runs on a CPU too where the environment asks for Triton's
+interpreter (``TRITON_INTERPRET=1``): slowly, to check a kernel line by line.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Literal, get_args
 
 import torch
@@ -27,13 +32,23 @@ from rlcore.errors import ConfigError, MissingDependencyError
 
 Backend = Literal["auto", "reference", "torch", "numba", "triton"]
 
+HALF_AND_SINGLE = (torch.float16, torch.bfloat16, torch.float32)
+"""Dtypes of kernels that load any of them and compute in float32."""
+
 _DEVICE = {"numba": "cpu", "triton": "cuda"}
-_DTYPES = {"numba": (torch.float32, torch.float64), "triton": (torch.float32,)}
+_NUMBA_DTYPES = (torch.float32, torch.float64)
 _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton"}
 
 
-def resolve_backend(backend: str, like: Tensor) -> str:
+def resolve_backend(
+    backend: str, like: Tensor, *, triton_dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+) -> str:
     """Return the backend to run for tensors such as ``like``.
+
+    Args:
+        backend: What was asked for.
+        like: A tensor of the operation's device and dtype.
+        triton_dtypes: The dtypes that the operation's Triton kernels take.
 
     Raises:
         ConfigError: The name is unknown, or the backend cannot run on this device or dtype.
@@ -42,10 +57,11 @@ def resolve_backend(backend: str, like: Tensor) -> str:
     if backend not in get_args(Backend):
         raise ConfigError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
     if backend == "auto":
-        fused = like.device.type == "cuda" and like.dtype == torch.float32
+        fused = like.device.type == "cuda" and like.dtype in triton_dtypes
         backend = "triton" if fused else "torch"
     if backend in _DEVICE:
-        if like.device.type != _DEVICE[backend]:
+        interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+        if like.device.type != _DEVICE[backend] and not interpreted:
             raise ConfigError(
                 f"backend {backend!r} wants tensors on {_DEVICE[backend]}, got {like.device.type}"
             )
@@ -54,7 +70,8 @@ def resolve_backend(backend: str, like: Tensor) -> str:
                 f"backend {backend!r} needs the package {backend}, which is not installed: "
                 f"{_INSTALL[backend]}, or use backend='torch'"
             )
-    if like.dtype not in _DTYPES.get(backend, (like.dtype,)):
-        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES[backend])
+    allowed = {"numba": _NUMBA_DTYPES, "triton": triton_dtypes}.get(backend, (like.dtype,))
+    if like.dtype not in allowed:
+        wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise ConfigError(f"backend {backend!r} wants {wanted} tensors, got {like.dtype}")
     return backend
