@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
+from rlcore.ops.attention.paged_torch import GATHERED_SLOTS
 from tests.ops.paged_batches import PoolBuilder, mixed_rows
 
 HEADS = [(4, 4), (4, 2), (6, 1)]
@@ -68,6 +69,35 @@ def test_torch_equals_the_reference(seed: int, block: int, news: list[int], rati
     ours = paged_attention(q, keys, values, batch, backend="torch")
     wanted = paged_attention(q, keys, values, batch, backend="reference")
     torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-12)
+
+
+def test_torch_takes_many_rows_in_portions() -> None:
+    """Long and short rows, gathered some at a time or attended where they lie."""
+    build = PoolBuilder(3, 16, 512)
+    for count in (9, 1, 20, 9, 3, 9, 0, 30):
+        build.row(build.ragged(count), 1)
+    run = range(300, 340)
+    build.free = [i for i in build.free if i not in run]
+    build.rows = [[e for e in row if e[0] not in run] for row in build.rows]
+    for start in (300, 320):
+        build.rows.append([(i, 16) for i in range(start, start + 9)] + [(start + 9, 5)])
+        build.new.append(2)
+    batch = build.batch()
+    q = build.queries(4, 8, torch.float64)
+    keys, values = (build.pool(2, 8, torch.float64) for _ in range(2))
+    ours = paged_attention(q, keys, values, batch, backend="torch")
+    wanted = paged_attention(q, keys, values, batch, backend="reference")
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=1e-12)
+    groups = batch.plans[16]
+    assert sorted(group.first for group in groups if group.first and len(group.slots) > 128) == [
+        300 * 16,
+        320 * 16,
+    ]
+    sizes = [len(g.slots) for g in groups if g.tokens.shape[0] > 1]
+    assert sizes
+    assert max(sizes) <= GATHERED_SLOTS
+    taken = torch.cat([g.tokens.flatten() for g in groups])
+    assert sorted(taken.tolist()) == list(range(len(q)))
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
