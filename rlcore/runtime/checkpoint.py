@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rlcore.data.tensor_file import Arrays
 from rlcore.errors import CheckpointError, ConfigError
 from rlcore.runtime.checkpoint_files import (
     Staging,
@@ -34,6 +33,7 @@ from rlcore.runtime.checkpoint_manifest import (
 )
 from rlcore.runtime.checkpoint_reader import STATE, Checkpoint, read_checkpoint
 from rlcore.runtime.durable_files import replace_durably
+from rlcore.tensor_file import Arrays
 
 __all__ = ["Checkpoint", "Checkpointer", "SaveReport", "StagedCheckpoint"]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from rlcore import __version__
-from rlcore.data.tensor_file import Arrays, save_tensors
 from rlcore.errors import CheckpointError
 from rlcore.runtime.checkpoint_manifest import (
     FORMAT_VERSION,
@@ -27,6 +26,7 @@ from rlcore.runtime.checkpoint_manifest import (
 )
 from rlcore.runtime.durable_files import lock_folder, sync_folder, write_durably
 from rlcore.runtime.json_state import dump_json
+from rlcore.tensor_file import Arrays, save_tensors
 
 TENSOR_SUFFIX = ".safetensors"
 _FOLDER = re.compile(r"step-(\d{12,18})(?:-(\d{1,6}))?")

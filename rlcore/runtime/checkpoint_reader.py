@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlcore.data.tensor_file import load_tensors
 from rlcore.errors import CheckpointError
 from rlcore.runtime.checkpoint_files import TENSOR_SUFFIX
 from rlcore.runtime.checkpoint_manifest import Manifest, read_manifest, verify_file
 from rlcore.runtime.json_state import parse_json
+from rlcore.tensor_file import load_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from rlcore.data.ring import TrajectoryRing
-from rlcore.data.tensor_file import load_tensors, save_tensors
 from rlcore.errors import CheckpointError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamState
@@ -36,6 +35,7 @@ from rlcore.runtime.learner_loop import LearnerLoop, checkpoint_due, request_che
 from rlcore.runtime.nested_state import join_state, split_state
 from rlcore.runtime.param_store import ParamStore
 from rlcore.runtime.totals import Totals
+from rlcore.tensor_file import load_tensors, save_tensors
 
 FINAL_DUMP_DEADLINE_S = 20.0
 Emit = Callable[..., None]

@@ -32,13 +32,14 @@ COMMANDS = ("envs/finray/validation/", "envs/finray/bench_gpu.py", "envs/labyrin
 LAYERS: dict[str, frozenset[str]] = {
     "rlcore.errors": frozenset(),
     "rlcore.redact": frozenset(),
+    "rlcore.tensor_file": frozenset({"rlcore.errors"}),
     "rlcore.ops": frozenset({"rlcore.errors"}),
-    "rlcore.nn": frozenset({"rlcore.errors", "rlcore.ops"}),
-    "rlcore.data": frozenset({"rlcore.errors", "rlcore.ops"}),
+    "rlcore.nn": frozenset({"rlcore.errors", "rlcore.tensor_file", "rlcore.ops"}),
+    "rlcore.data": frozenset({"rlcore.errors", "rlcore.tensor_file", "rlcore.ops"}),
     "rlcore.learners": frozenset({"rlcore.errors", "rlcore.nn", "rlcore.ops", "rlcore.data"}),
     "rlcore.inference": frozenset({"rlcore.errors", "rlcore.nn", "rlcore.ops", "rlcore.data"}),
     "rlcore.runtime": frozenset(
-        {"rlcore.errors", "rlcore.redact", "rlcore.data", "rlcore.learners"}
+        {"rlcore.errors", "rlcore.redact", "rlcore.tensor_file", "rlcore.data", "rlcore.learners"}
     ),
     "rlcore.games": frozenset({"rlcore.errors", "rlcore.runtime"}),
     "rlcore.tracking": frozenset({"rlcore.errors", "rlcore.redact"}),

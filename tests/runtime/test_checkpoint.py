@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlcore.data.tensor_file import save_tensors
 from rlcore.errors import CheckpointError, ConfigError
 from rlcore.runtime.checkpoint import Checkpointer
 from rlcore.runtime.checkpoint_manifest import read_manifest
 from rlcore.runtime.json_state import generator_state, restore_generator
+from rlcore.tensor_file import save_tensors
 
 
 def store(path: Path, **options: object) -> Checkpointer:

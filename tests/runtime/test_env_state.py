@@ -354,7 +354,7 @@ def test_what_is_not_data_is_refused_by_name(member, words):
 
 
 def test_arrays_fit_a_checkpoint(tmp_path):
-    from rlcore.data.tensor_file import load_tensors, save_tensors
+    from rlcore.tensor_file import load_tensors, save_tensors
 
     twister = np.random.Generator(np.random.MT19937(4))
     env = Holder(a=twister, b=np.random.RandomState(5), c=np.float64(2.0), d=np.array([True]))

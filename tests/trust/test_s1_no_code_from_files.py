@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from experiments.validate import load_config
-from rlcore.data.tensor_file import load_tensors
 from rlcore.errors import CheckpointError, ConfigError, RlcoreError
 from rlcore.runtime.checkpoint import Checkpointer
 from rlcore.runtime.env_state import restore
+from rlcore.tensor_file import load_tensors
 
 
 class Payload:

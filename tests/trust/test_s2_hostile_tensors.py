@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rlcore.data.tensor_file import MAX_HEADER_BYTES, load_tensors, read_header
 from rlcore.errors import CheckpointError
+from rlcore.tensor_file import MAX_HEADER_BYTES, load_tensors, read_header
 
 RSS_BOUND_MB = 128
 
@@ -139,7 +139,7 @@ def test_pipes_folders_and_devices_are_refused_at_once(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-from rlcore.data.tensor_file import load_arrays
+from rlcore.tensor_file import load_arrays
 from rlcore.errors import CheckpointError
 
 for path in sorted(Path(sys.argv[1]).iterdir()):

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlcore.data.tensor_file import TensorEntry, read_header, save_tensors
 from rlcore.errors import CheckpointError, DataError
+from rlcore.tensor_file import TensorEntry, read_header, save_tensors
 
 MAX_BYTES = 1 << 46
 MAX_VOCABULARY = 1 << 32

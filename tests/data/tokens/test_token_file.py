@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlcore.data.tensor_file import save_tensors
 from rlcore.data.tokens.dataset import (
     DatasetIndex,
     TokenDataset,
@@ -20,6 +19,7 @@ from rlcore.data.tokens.dataset import (
 )
 from rlcore.data.tokens.file import FileRecord, TokenFile, TokenWriter, token_dtype
 from rlcore.errors import DataError
+from rlcore.tensor_file import save_tensors
 
 Documents = list[tuple[list[int], int]]
 

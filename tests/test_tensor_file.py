@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlcore.data.tensor_file import load_arrays, load_tensors, read_header, save_tensors
 from rlcore.errors import CheckpointError
+from rlcore.tensor_file import load_arrays, load_tensors, read_header, save_tensors
 
 TYPES = [
     "bool",
