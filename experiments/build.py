@@ -64,6 +64,7 @@ class ExperimentParts:
         self.envs = config.env.num_envs // streams
         self.probe = probe or probe_env(config.env, config.seed, self.envs)
         self.env_spec = self.probe.spec
+        self.rows = self.validation = None
         self.agent: Agent = config.agent.build(self.env_spec)
 
     def make_stream(self, index: int, label: str) -> EnvStream:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,30 @@ class Collator:
         else:
             arrays = fragments[0].arrays
             batch = {n: torch.from_numpy(a) for n, a in arrays.items() if n not in _ROW_FIELDS}
-        batch |= self._final_rows(fragments)
+        if "final_row" in self.spec:
+            batch |= self._final_rows(fragments)
         return batch
+
+    def split(self, batch: Mapping[str, Any], parts: int) -> list[dict[str, Any]]:
+        """Return a batch of rows as ``parts`` smaller ones, for one update from all of them.
+
+        Arrays are cut along the rows; other values go to every part. Batches of environment steps
+        cannot be split: their final observations are numbered over the whole batch.
+
+        Raises:
+            ValueError: The rows do not divide into ``parts``, or it is no batch of rows.
+        """
+        rows = self.envs * self.count
+        if rows % parts or "final_row" in self.spec:
+            raise ValueError(f"a batch of {rows} rows cannot be split into {parts} equal ones")
+        size = rows // parts
+        return [
+            {
+                name: value[i * size : (i + 1) * size] if name in self.spec else value
+                for name, value in batch.items()
+            }
+            for i in range(parts)
+        ]
 
     def _copy(self, fragments: Sequence[Fragment]) -> dict[str, Any]:
         if self._copied is not None:

@@ -53,3 +53,12 @@ def runtime_fields(
         "final_obs": Field(obs_shape, obs_dtype, "rows", final_obs_capacity),
         "final_row": Field((), "int64", "rows", final_obs_capacity),
     }
+
+
+def row_fields(rows: dict[str, Field]) -> dict[str, Field]:
+    """Return the fields of a fragment of rows of a data set: theirs, and a seed for noise.
+
+    ``noise`` is an int64 for each row that no other row of the run has; it grows by one along a
+    batch. Losses that draw random numbers seed them with it.
+    """
+    return rows | {"noise": Field((), "int64", "initial")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-ROLES = ("init", "env", "act", "shuffle", "eval", "probe")
+ROLES = ("init", "env", "act", "shuffle", "eval", "probe", "noise")
 
 
 def derive_seed(seed: int, role: str, *indices: int) -> int:

@@ -213,13 +213,13 @@ class Learner(Protocol):
 
     def update(
         self,
-        batch: Batch,
+        batch: Batch | Sequence[Batch],
         loss_fn: LossFn,
         *,
         stamp: GradStamp | None = None,
         want_metrics: bool = True,
     ) -> UpdateReport:
-        """Train on one batch."""
+        """Train on one batch, or on several as if they were one."""
         ...
 
     def snapshot(self) -> ParamSnapshot:

@@ -1,15 +1,16 @@
 """The actor: pulls parameters, plays a fragment, hands it to the ring. The same in every placement.
 
 An actor runs one or more *streams*. A stream is a set of environments that advance together, with
-its own random generators and recurrent state; which actor runs it changes nothing in its data.
+its own random generators and recurrent state, or a share of the rows of a data set
+(:mod:`rlcore.runtime.row_player`); which actor runs it changes nothing in its data.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +34,34 @@ DumpFn = Callable[[int, int, StreamState], None]
 """Called as ``dump(stream, round, state)`` at the start of the round a checkpoint asks for."""
 
 _log = logging.getLogger(__name__)
+
+
+class Player(Protocol):
+    """One stream, as an actor runs it.
+
+    Attributes:
+        index: Which stream.
+    """
+
+    index: int
+
+    def play(
+        self, slot: int, arrays: Arrays, version: int, round_: int, beat: Callable[[], None]
+    ) -> tuple[int, int]:
+        """Fill one fragment; return its valid transitions and the rows that were padded."""
+        ...
+
+    def get_state(self) -> StreamState:
+        """Return everything the stream carries from one round to the next."""
+        ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``get_state`` returned."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+        ...
 
 
 class SlotViews:
@@ -160,6 +189,10 @@ class StreamPlayer:
         count = len(self._initial)
         self.state = tuple(torch.from_numpy(np.array(arrays[f"core/{i}"])) for i in range(count))
 
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
 
 def _pad(arrays: Arrays, start: int, unroll: int) -> None:
     """Close a fragment early: rows from ``start`` on are no transitions."""
@@ -186,7 +219,7 @@ class Actor:
     def __init__(
         self,
         index: int,
-        players: list[StreamPlayer],
+        players: Sequence[Player],
         ring: TrajectoryRing,
         reader: ParamReader,
         schedule: Schedule,
@@ -225,13 +258,13 @@ class Actor:
             or (self.dump is not None and control.owes_state(stream, round_))
         )
 
-    def _take_turn(self, player: StreamPlayer, round_: int) -> None:
+    def _take_turn(self, player: Player, round_: int) -> None:
         if self.dump is not None and self.control.owes_state(player.index, round_):
             self._dump(player, round_, self.dump)
         if self.control.may_begin(round_):
             self._collect(player, round_)
 
-    def _collect(self, player: StreamPlayer, round_: int) -> None:
+    def _collect(self, player: Player, round_: int) -> None:
         started = time.monotonic_ns()
         ring, row = self.ring, self._row
         # The slot is claimed with a lower bound of its version before the pull, so that the learner
@@ -250,7 +283,7 @@ class Actor:
         row[ctl.PADDED] += padded * ring.envs
         row[ctl.COLLECT_NS] += time.monotonic_ns() - started
 
-    def _dump(self, player: StreamPlayer, round_: int, dump: DumpFn) -> None:
+    def _dump(self, player: Player, round_: int, dump: DumpFn) -> None:
         cells, failed = self.control.stream[player.index], NO_ROUND
         try:
             dump(player.index, round_, player.get_state())
@@ -265,7 +298,7 @@ class Actor:
         self._row[ctl.BEAT] += 1
 
 
-def _check_finite(arrays: Arrays, player: StreamPlayer) -> None:
+def _check_finite(arrays: Arrays, player: Player) -> None:
     log_mu = arrays.get("log_mu")
     if log_mu is not None and not np.isfinite(log_mu.sum()):
         t, env = (int(i) for i in np.argwhere(~np.isfinite(log_mu))[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from rlcore.data.ring import TrajectoryRing
 from rlcore.data.shared_memory import Wakeup
@@ -15,7 +16,12 @@ from rlcore.runtime.plan import Parts, RunPlan
 
 
 def parameter_layout(parts: Parts) -> TensorLayout:
-    """Return what one version of the agent's network holds, without allocating its weights."""
+    """Return what one version of the agent's network holds, without allocating its weights.
+
+    It is empty where the experiment reads a data set: nothing acts with the parameters.
+    """
+    if parts.rows is not None:
+        return TensorLayout.of(nn.Module())
     with torch.device("meta"):
         return TensorLayout.of(parts.agent.build_network())
 

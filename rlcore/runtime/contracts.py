@@ -1,18 +1,20 @@
 """What the runtime asks of an agent.
 
 An agent says what an actor does with a policy (``act``) and what a learner minimises (``loss``).
-It knows nothing of processes, rings or versions.
+It knows nothing of processes, rings or versions. Agents that learn from a data set do not act.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlcore.data.spec import ArraySpec
+from rlcore.data.spec import ArraySpec, Field
 from rlcore.learners.base import Batch, LossOutput
 
 State = tuple[Tensor, ...]
@@ -35,11 +37,11 @@ class Step:
     extras: dict[str, Tensor]
 
 
-class Agent(Protocol):
-    """One algorithm: the same object acts in actors and trains in the learner."""
+class Learns(Protocol):
+    """The half of an algorithm that the learner needs."""
 
     unroll: int
-    """Steps ``T`` in a fragment."""
+    """Steps ``T`` in a fragment; 1 where it is rows of a data set."""
 
     reduction: str
     """``"mean"`` or ``"sum"``: whether the learner scales the mean loss by its weight."""
@@ -51,6 +53,14 @@ class Agent(Protocol):
     def build_network(self) -> nn.Module:
         """Return a fresh network; its weights come from torch's global generator."""
         ...
+
+    def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
+        """Return the loss of a batch; pure in (parameters, buffers, batch)."""
+        ...
+
+
+class Agent(Learns, Protocol):
+    """One algorithm: the same object acts in actors and trains in the learner."""
 
     def initial_state(self, network: nn.Module, envs: int) -> State:
         """Return the core state at an episode's start for ``envs`` environments."""
@@ -67,6 +77,34 @@ class Agent(Protocol):
         """Choose actions for observations ``[E, *obs_shape]`` in their native dtype."""
         ...
 
-    def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
-        """Return the loss of a time-major batch; pure in (parameters, buffers, batch)."""
+
+class RowSource(Protocol):
+    """A data set as numbered rows; what a row holds is a function of its number.
+
+    Attributes:
+        fingerprint: Checksum of the data; another one means other rows.
+    """
+
+    fingerprint: str
+
+    def fields(self) -> dict[str, Field]:
+        """Return the arrays of a fragment of rows."""
+        ...
+
+    def read(self, first: int, arrays: Mapping[str, np.ndarray[Any, Any]]) -> int:
+        """Fill ``arrays`` with the rows from number ``first`` on; return the tokens in them."""
+        ...
+
+
+class Validation(Protocol):
+    """Measures a network on held-out data, between two updates; it leaves the network as it was.
+
+    Attributes:
+        every: Updates between two measurements.
+    """
+
+    every: int
+
+    def __call__(self, network: nn.Module, update: int) -> dict[str, float]:
+        """Return metrics by name, ``eval/loss`` among them."""
         ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamPlayer
 from rlcore.runtime.checkpoint import Checkpoint
 from rlcore.runtime.child import Messages
+from rlcore.runtime.contracts import Agent
 from rlcore.runtime.control import Control
 from rlcore.runtime.nested_state import join_state
 from rlcore.runtime.plan import Parts, RunPlan
@@ -98,7 +99,7 @@ class HogwildWorker:
         before: tuple[int, int] = (0, 0),
     ) -> None:
         self.plan = plan
-        self.agent = parts.agent
+        self.agent = cast(Agent, parts.agent)
         self.control = control
         self.index = index
         self.row = control.actor[index]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlcore.errors import CheckpointError, RlcoreError
+from rlcore.errors import CheckpointError, ConfigError, RlcoreError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.control import Control
 from rlcore.runtime.hogwild import HogwildWorker, SharedTheta, initial_shared
@@ -40,6 +40,8 @@ class HogwildMonitor:
         self.control = control
         self.totals = totals
         self.limits = plan.limits()
+        if parts.env_spec is None:
+            raise ConfigError("runtime.schedule 'hogwild' needs environments, got a data set")
         self.frames_per_step = parts.env_spec.frames_per_step
         self.network = parts.agent.build_network()
         self.learner = shared.make_learner(self.network, parts, lock=False)

@@ -78,7 +78,7 @@ class InlineRun:
         if not self.keeper.finished and not self.keeper.holds():
             train_once(self.loop, self.keeper)
             self.keeper.turn()
-        record = self.loop.report(force=self.keeper.finished)
+        record = self.loop.last_report() if self.keeper.finished else self.loop.report()
         if record is not None:
             padded = float(self.channels.control.actor[:, ctl.PADDED].sum())
             record |= {"fault/restarts": 0.0, "fault/healthy": float(len(self._actors))}
@@ -111,6 +111,6 @@ class InlineRun:
         """Close the environments and free the shared memory."""
         for actor in self._actors:
             for player in actor.players:
-                player.env.close()
+                player.close()
         self._actors = []
         self.channels.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from rlcore.data.ring import Fragment, TrajectoryRing
 from rlcore.errors import LearnerError
 from rlcore.learners.base import Batch, GradStamp, LossOutput, UpdateReport
 from rlcore.runtime import control as ctl
-from rlcore.runtime.contracts import Agent
+from rlcore.runtime.contracts import Learns, Validation
 from rlcore.runtime.control import NO_ROUND, Control
 from rlcore.runtime.param_store import ParamStore
 from rlcore.runtime.schedule import Schedule
@@ -37,13 +37,13 @@ class TrainsBatches(Protocol):
 
     def update(
         self,
-        batch: Batch,
+        batch: Batch | Sequence[Batch],
         loss_fn: Callable[[nn.Module, Batch], LossOutput],
         *,
         stamp: GradStamp | None = None,
         want_metrics: bool = True,
     ) -> UpdateReport:
-        """Train on one batch."""
+        """Train on one batch, or on several as if they were one."""
         ...
 
 
@@ -55,10 +55,11 @@ class Phases:
     collate: float = 0.0
     update: float = 0.0
     publish: float = 0.0
+    validate: float = 0.0
 
     def take(self) -> Metrics:
         """Return ``time/*_s`` and start afresh."""
-        names = ("wait", "collate", "update", "publish")
+        names = ("wait", "collate", "update", "publish", "validate")
         values = {f"time/{name}_s": getattr(self, name) for name in names}
         for name in names:
             setattr(self, name, 0.0)
@@ -78,7 +79,9 @@ class LearnerLoop:
         collator: Joins ``collator.count`` fragments into a batch.
         control: The control block.
         limits: When the run ends.
-        frames_per_step: Emulator frames per environment step.
+        frames_per_step: Emulator frames per environment step; ``None`` where steps are tokens.
+        accumulate: Parts that the rows of a batch are split into for one update.
+        validation: Measures the network between updates.
         report_every_s: Seconds between metric reports.
         totals: Counters to go on from.
         on_free: Called where a slot becomes free without an update; its writer may be asleep.
@@ -87,7 +90,7 @@ class LearnerLoop:
 
     def __init__(
         self,
-        agent: Agent,
+        agent: Learns,
         network: nn.Module,
         learner: TrainsBatches,
         ring: TrajectoryRing,
@@ -97,7 +100,9 @@ class LearnerLoop:
         control: Control,
         limits: StopLimits,
         *,
-        frames_per_step: int = 1,
+        frames_per_step: int | None = 1,
+        accumulate: int = 1,
+        validation: Validation | None = None,
         report_every_s: float = 1.0,
         totals: Totals | None = None,
         on_free: Callable[[], None] = lambda: None,
@@ -113,6 +118,8 @@ class LearnerLoop:
         self.control = control
         self.limits = limits
         self.frames_per_step = frames_per_step
+        self.accumulate = accumulate
+        self.validation = validation
         self.report_every_s = report_every_s
         self.totals = totals or Totals()
         self.stop_reason: str | None = None
@@ -126,6 +133,8 @@ class LearnerLoop:
         self._at_report = (self.totals.env_steps, self.totals.trained_steps, self.totals.updates)
         self._last: UpdateReport | None = None
         self._state: dict[str, Tensor] = {}
+        self._measured: Metrics = {}
+        self._measured_at = -1
 
     # -- one turn -------------------------------------------------------------------------------
 
@@ -151,6 +160,7 @@ class LearnerLoop:
             updates=self.totals.updates,
             seconds=self.seconds(),
             returns=self.totals.returns,
+            loss=self.totals.held_out_loss,
         )
 
     def publish(self) -> None:
@@ -187,6 +197,10 @@ class LearnerLoop:
         report = self._update(fragments) if any(f.steps for f in fragments) else None
         started = self._clock()
         self._count(fragments, report)
+        validation = self.validation
+        if validation is not None and self.totals.updates % validation.every == 0:
+            self._validate(validation)
+            started = self._clock()
         self.check_limits()
         if before_publish is not None:
             before_publish()
@@ -209,12 +223,26 @@ class LearnerLoop:
         lag = self.version - min(fragment.version for fragment in fragments)
         stamp = GradStamp(totals.updates - lag)
         t1 = self._clock()
-        report = self.learner.update(batch, self.agent.loss, stamp=stamp, want_metrics=want_metrics)
+        batches = batch if self.accumulate == 1 else self.collator.split(batch, self.accumulate)
+        report = self.learner.update(
+            batches, self.agent.loss, stamp=stamp, want_metrics=want_metrics
+        )
         self._phases.collate += t1 - t0
         self._phases.update += self._clock() - t1
         if want_metrics:
             self._last = report
         return report
+
+    def _validate(self, validation: Validation) -> None:
+        """Measure the network, once for each number of updates."""
+        updates = self.totals.updates
+        if updates == self._measured_at:
+            return
+        started = self._clock()
+        self._measured = validation(self.network, updates)
+        self._measured_at = updates
+        self.totals.held_out_loss = self._measured["eval/loss"]
+        self._phases.validate += self._clock() - started
 
     # -- choosing fragments ---------------------------------------------------------------------
 
@@ -294,17 +322,23 @@ class LearnerLoop:
         """Count time spent waiting for fragments."""
         self._phases.wait += seconds
 
+    def last_report(self) -> Metrics | None:
+        """Return the record that ends the run; where a limit was met, with a measurement."""
+        if self.validation is not None and self.stop_reason is not None:
+            self._validate(self.validation)
+        return self.report(force=True)
+
     def report(self, force: bool = False) -> Metrics | None:
         """Return a metric record if ``report_every_s`` has passed (or ``force``), else ``None``."""
         now = self._clock()
         elapsed = now - self._last_report
-        if not force and (elapsed < self.report_every_s or self._last is None):
+        due = elapsed >= self.report_every_s and self._last is not None
+        if not (force or due or self._measured):
             return None
         totals = self.totals
         totals.seconds = self.seconds()
         record: Metrics = {
             "step/env": totals.env_steps,
-            "step/frames": totals.env_steps * self.frames_per_step,
             "step/update": totals.updates,
             "time/wall_s": totals.seconds,
             "lag/dropped": totals.dropped_fragments,
@@ -321,10 +355,16 @@ class LearnerLoop:
         )
         env, trained, updates = self._at_report
         span = max(elapsed, 1e-9)
-        record["perf/env_steps_per_s"] = (totals.env_steps - env) / span
-        record["perf/trained_steps_per_s"] = (totals.trained_steps - trained) / span
+        if self.frames_per_step is None:
+            record["step/tokens"] = totals.env_steps
+            record["perf/tokens_per_s"] = (totals.trained_steps - trained) / span
+        else:
+            record["step/frames"] = totals.env_steps * self.frames_per_step
+            record["perf/env_steps_per_s"] = (totals.env_steps - env) / span
+            record["perf/trained_steps_per_s"] = (totals.trained_steps - trained) / span
         record["perf/updates_per_s"] = (totals.updates - updates) / span
-        record |= self._update_metrics()
+        record |= self._update_metrics() | self._measured
+        self._measured = {}
         self._at_report = (totals.env_steps, totals.trained_steps, totals.updates)
         self._last_report = now
         return record

@@ -9,21 +9,30 @@ from typing import Any, Protocol
 from torch import nn
 
 from rlcore.data.env_spec import EnvSpec
-from rlcore.data.fragment import MAX_FULL_FINAL_OBS_BYTES, runtime_fields
+from rlcore.data.fragment import MAX_FULL_FINAL_OBS_BYTES, row_fields, runtime_fields
 from rlcore.data.spec import Field
 from rlcore.errors import ConfigError
 from rlcore.learners.base import Learner
-from rlcore.runtime.contracts import Agent
+from rlcore.runtime.contracts import Learns, RowSource, Validation
 from rlcore.runtime.env_stream import EnvStream
 from rlcore.runtime.schedule import Schedule, asynchronous, lockstep
 from rlcore.runtime.stop import StopLimits
 
 
 class Parts(Protocol):
-    """What an experiment gives to the runtime: how to make each part, in any process."""
+    """What an experiment gives to the runtime: how to make each part, in any process.
 
-    agent: Agent
-    env_spec: EnvSpec
+    Attributes:
+        agent: The algorithm; one that acts where there are environments.
+        env_spec: Observations and actions; ``None`` where the experiment reads a data set.
+        rows: The data set; ``None`` where the experiment has environments.
+        validation: What measures the network between updates, if anything does.
+    """
+
+    agent: Learns
+    env_spec: EnvSpec | None
+    rows: RowSource | None
+    validation: Validation | None
 
     def make_stream(self, index: int, label: str) -> EnvStream:
         """Return the environments of stream ``index``; ``label`` names the actor in errors."""
@@ -42,9 +51,10 @@ class RunPlan:
         factory: ``module:function`` that makes :class:`Parts` from ``config`` in any process.
         config: The resolved experiment, JSON-able.
         run_dir: Folder the run writes to.
-        streams: Streams in all; ``envs`` environments each; ``batch`` fragments an update.
+        streams: Streams in all; ``envs`` environments or rows each; ``batch`` fragments an update.
         hogwild_lock: Serialise Hogwild updates; the algorithm needs no lock.
         final_obs_capacity: Final observations a fragment may hold (0 with NEXT_STEP autoreset).
+        accumulate: Parts that the rows of an update are split into, to bound its memory.
         resume: Checkpoint folder to go on from.
         epoch: How many times this run was started before (changes restarted episodes' seeds).
     """
@@ -67,6 +77,7 @@ class RunPlan:
     checksum: bool = True
     threads_per_actor: int = 1
     learner_threads: int = 1
+    accumulate: int = 1
     device: str = "cpu"
     start_deadline_s: float = 60.0
     step_deadline_s: float = 30.0
@@ -130,15 +141,20 @@ class RunPlan:
             ConfigError: The agent declares a field that the runtime owns.
         """
         env, agent = parts.env_spec, parts.agent
-        fields = runtime_fields(
-            env.obs_shape,
-            env.obs_dtype,
-            env.action_shape,
-            env.action_dtype,
-            unroll=agent.unroll,
-            envs=self.envs,
-            final_obs_capacity=self.final_obs_capacity,
-        )
+        if env is not None:
+            fields = runtime_fields(
+                env.obs_shape,
+                env.obs_dtype,
+                env.action_shape,
+                env.action_dtype,
+                unroll=agent.unroll,
+                envs=self.envs,
+                final_obs_capacity=self.final_obs_capacity,
+            )
+        elif parts.rows is not None:
+            fields = row_fields(parts.rows.fields())
+        else:
+            raise ConfigError("an experiment needs environments or a data set; it has neither")
         extra = dict(agent.spec())
         clash = sorted(set(fields) & set(extra))
         if clash:

@@ -6,18 +6,20 @@ import importlib
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from rlcore.data.collate import Collator
 from rlcore.data.seeding import derive_seed
 from rlcore.errors import ActorLostError, LearnerError
 from rlcore.runtime import control as ctl
-from rlcore.runtime.actor import Actor, StreamPlayer
+from rlcore.runtime.actor import Actor, Player, StreamPlayer
 from rlcore.runtime.channels import Channels, parameter_layout
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.child import Messages
+from rlcore.runtime.contracts import Agent
 from rlcore.runtime.keeper import (
     CheckpointKeeper,
     StreamDumps,
@@ -29,6 +31,7 @@ from rlcore.runtime.keeper import (
 from rlcore.runtime.learner_loop import LearnerLoop
 from rlcore.runtime.param_store import ParamReader
 from rlcore.runtime.plan import Parts, RunPlan
+from rlcore.runtime.row_player import RowPlayer
 
 WAIT_S = 0.2
 INCARNATIONS_PER_EPOCH = 1_000_000
@@ -78,15 +81,12 @@ def build_actor(
     checkpoint: Checkpoint | None,
 ) -> Actor:
     """Build actor ``index`` with its streams reset, or restored where a checkpoint holds them."""
-    agent = parts.agent
-    network = agent.build_network()
+    network = parts.agent.build_network() if parts.rows is None else nn.Module()
     reader = ParamReader(channels.store, network)
     incarnation = int(channels.control.actor[index, ctl.INCARNATION])
     players = []
     for stream in streams:
-        env = parts.make_stream(stream, f"actor {index}")
-        player = StreamPlayer(stream, env, agent, network, plan.seed)
-        player.reset(plan.epoch * INCARNATIONS_PER_EPOCH + incarnation)
+        player = _make_player(plan, parts, stream, network, index, incarnation)
         saved = stream_state(checkpoint, stream) if checkpoint is not None else None
         if saved is not None and incarnation == 0:
             player.set_state(saved)
@@ -101,6 +101,17 @@ def build_actor(
         channels.control,
         dumps.write,
     )
+
+
+def _make_player(
+    plan: RunPlan, parts: Parts, stream: int, network: nn.Module, actor: int, incarnation: int
+) -> Player:
+    if parts.rows is not None:
+        return RowPlayer(stream, plan.streams, parts.rows, plan.seed)
+    env = parts.make_stream(stream, f"actor {actor}")
+    player = StreamPlayer(stream, env, cast(Agent, parts.agent), network, plan.seed)
+    player.reset(plan.epoch * INCARNATIONS_PER_EPOCH + incarnation)
+    return player
 
 
 def stream_folder(plan: RunPlan) -> Path:
@@ -136,7 +147,9 @@ def build_learner(
         collator,
         channels.control,
         plan.limits(),
-        frames_per_step=parts.env_spec.frames_per_step,
+        frames_per_step=None if parts.env_spec is None else parts.env_spec.frames_per_step,
+        accumulate=plan.accumulate,
+        validation=parts.validation,
         report_every_s=plan.report_every_s,
         totals=totals,
         on_free=channels.signal_free,
@@ -230,7 +243,7 @@ def actor_main(args: dict[str, Any], messages: Messages) -> None:
         row[ctl.BLOCKED_NS] += time.monotonic_ns() - started
     row[ctl.PHASE] = ctl.STOPPED
     for player in actor.players:
-        player.env.close()
+        player.close()
 
 
 def learner_main(args: dict[str, Any], messages: Messages) -> None:
@@ -250,7 +263,7 @@ def learner_main(args: dict[str, Any], messages: Messages) -> None:
         else:
             wait_for_data(channels, loop, keeper)
         keeper.turn()
-    messages.send("metrics", record=loop.report(force=True))
+    messages.send("metrics", record=loop.last_report())
     messages.send(
         "done", reason=loop.stop_reason or "stop requested", saved=str(keeper.saved or "")
     )

@@ -17,15 +17,23 @@ class StopLimits:
         updates: Applied learner updates.
         seconds: Wall time of training, over all resumptions.
         episode_return: Mean return of the last 100 training episodes.
+        loss: Loss on held-out data.
     """
 
     env_steps: int | None = None
     updates: int | None = None
     seconds: float | None = None
     episode_return: float | None = None
+    loss: float | None = None
 
     def reason(
-        self, *, env_steps: int, updates: int, seconds: float, returns: Sequence[float]
+        self,
+        *,
+        env_steps: int,
+        updates: int,
+        seconds: float,
+        returns: Sequence[float],
+        loss: float | None = None,
     ) -> str | None:
         """Return why the run is over, or ``None`` while it is not."""
         if self.env_steps is not None and env_steps >= self.env_steps:
@@ -38,6 +46,8 @@ class StopLimits:
             mean = sum(returns) / len(returns)
             if mean >= self.episode_return:
                 return f"return {mean:.2f} >= {self.episode_return:g} over {len(returns)} episodes"
+        if self.loss is not None and loss is not None and loss <= self.loss:
+            return f"held-out loss {loss:.4f} <= {self.loss:g}"
         return None
 
     def progress(self, *, env_steps: int, updates: int) -> float:

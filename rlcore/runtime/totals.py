@@ -30,6 +30,7 @@ class Totals:
         skipped_updates: Updates refused for a non-finite loss or gradient.
         empty_batches: Batches without one valid transition, which no update is made of.
         seconds: Wall time of training.
+        held_out_loss: The last loss on held-out data, if any.
         returns: Returns of the last episodes, oldest first.
         lengths: Their lengths.
     """
@@ -44,12 +45,15 @@ class Totals:
     skipped_updates: int = 0
     empty_batches: int = 0
     seconds: float = 0.0
+    held_out_loss: float | None = None
     returns: deque[float] = field(default_factory=lambda: deque(maxlen=EPISODE_WINDOW))
     lengths: deque[int] = field(default_factory=lambda: deque(maxlen=EPISODE_WINDOW))
 
     def count_episodes(self, fragment: Fragment) -> None:
         """Add the episodes that ended in ``fragment``."""
-        lengths = fragment.arrays["episode_length"]
+        lengths = fragment.arrays.get("episode_length")
+        if lengths is None:  # rows of a data set
+            return
         ended = np.nonzero(lengths)
         if len(ended[0]):
             self.returns.extend(fragment.arrays["episode_return"][ended].tolist())

@@ -114,6 +114,7 @@ class ToyParts:
         self.learner = LearnerConfig(optimizer=optimizer, max_grad_norm=1.0)
         stream = self.make_stream(0, "probe")
         self.env_spec = stream.spec
+        self.rows = self.validation = None
         stream.close()
         self.agent = ToyAgent(4, 2, config)
 
