@@ -31,6 +31,7 @@ SETTINGS = {
 }
 # Set before any test imports torch: its thread pools are sized when it is loaded.
 os.environ.update(SETTINGS)
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # its pool of compilers would outlive the tests
 os.environ.pop("WANDB_API_KEY", None)
 os.environ.setdefault("RLCORE_OFFLINE", "1")
 
