@@ -19,6 +19,7 @@ from rlcore.nn.transformer.config import (
 if TYPE_CHECKING:
     from rlcore.nn.transformer.memory import KVWrite, Memory
     from rlcore.nn.transformer.model import Transformer
+    from rlcore.nn.transformer.moe import Routing
     from rlcore.ops.attention.masks import AttentionMask
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MixerConfig",
     "MoeConfig",
     "RopeScaling",
+    "Routing",
     "Transformer",
     "TransformerConfig",
 ]
@@ -37,6 +39,7 @@ _HOME = {
     "AttentionMask": "rlcore.ops.attention.masks",
     "KVWrite": "rlcore.nn.transformer.memory",
     "Memory": "rlcore.nn.transformer.memory",
+    "Routing": "rlcore.nn.transformer.moe",
     "Transformer": "rlcore.nn.transformer.model",
 }
 

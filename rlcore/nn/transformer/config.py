@@ -230,3 +230,12 @@ class TransformerConfig:
     def hidden_size(self) -> int:
         """Width of the dense SwiGLU."""
         return -(-8 * self.dim // 192) * 64 if self.hidden is None else self.hidden
+
+    @property
+    def expert_size(self) -> int:
+        """SwiGLU width of one expert; 0 in a model without."""
+        if not isinstance(self.mlp, MoeConfig):
+            return 0
+        if self.mlp.hidden is not None:
+            return self.mlp.hidden
+        return max(1, self.hidden_size // self.mlp.top_k)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rlcore.nn.transformer.config import TransformerConfig
-from rlcore.nn.transformer.memory import Memory
+from rlcore.nn.transformer.memory import KVWrite, Memory
 from rlcore.nn.transformer.norm import RMSNorm
 from rlcore.nn.transformer.rotary import rotate
-from rlcore.ops.attention.dense import attention
-from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.dense import AttentionPlan, attention
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +19,12 @@ class Context:
     """What every layer of one forward pass shares.
 
     Attributes:
-        mask: Which keys a query sees, where there is no memory.
+        plan: Which keys a query sees, of rows; ``None`` with a memory.
         rotary: ``(cos, sin)`` of the positions, or ``None``.
-        memory: The KV cache, or ``None``.
+        memory: The KV cache, of packed tokens; ``None`` for rows.
     """
 
-    mask: AttentionMask
+    plan: AttentionPlan | None
     rotary: tuple[Tensor, Tensor] | None
     memory: Memory | None
 
@@ -50,15 +49,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Return the mixed tokens, ``[B, S, D]`` or packed ``[N, D]``."""
         q, k, v = self.prepare(self.qkv(x), context)
-        memory = context.memory
-        if memory is None:
-            mixed = attention(q, k, v, context.mask)
+        if context.memory is not None:
+            _write(context.memory.cache(self.layer), k, v)
+            mixed = context.memory.attend(self.layer, q, k, v)
         else:
-            place = memory.cache(self.layer)
-            if place is not None:
-                blocks = place.keys.flatten(0, 1), place.values.flatten(0, 1)
-                blocks[0][place.slots], blocks[1][place.slots] = k, v
-            mixed = memory.attend(self.layer, q, k, v)
+            assert context.plan is not None
+            mixed = attention(q, k, v, context.plan)
         return self.out(mixed.flatten(-2))  # type: ignore[no-any-return]
 
     def prepare(self, qkv: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,6 +66,15 @@ class Attention(nn.Module):
         if context.rotary is not None:
             q, k = rotate(q, *context.rotary), rotate(k, *context.rotary)
         return q, k, v
+
+
+def _write(place: KVWrite | None, k: Tensor, v: Tensor) -> None:
+    """Put new keys and values into their slots; a negative slot is not written."""
+    if place is None:
+        return
+    real = place.slots >= 0
+    place.keys.flatten(0, 1)[place.slots[real]] = k[real]
+    place.values.flatten(0, 1)[place.slots[real]] = v[real]
 
 
 MIXERS: dict[str, Callable[[TransformerConfig, int], nn.Module]] = {"attention": Attention}

@@ -5,18 +5,27 @@ Legend: ``B`` rows, ``S`` tokens of a row, ``N`` packed tokens, ``D`` width, ``V
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from rlcore.errors import ConfigError
-from rlcore.nn.transformer.config import TransformerConfig
+from rlcore.nn.transformer.config import MoeConfig, TransformerConfig
+from rlcore.nn.transformer.init import initialize
 from rlcore.nn.transformer.memory import Memory
 from rlcore.nn.transformer.mixers import MIXERS, Context
 from rlcore.nn.transformer.mlp import SwiGLU
+from rlcore.nn.transformer.moe import MixtureOfExperts, Routing
 from rlcore.nn.transformer.norm import NORMS
+from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import Rotary
+from rlcore.ops.attention.dense import plan_attention
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.backends import Backend
+from rlcore.ops.routing import Routed
 
 
 class Block(nn.Module):
@@ -24,16 +33,25 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        norm = NORMS[config.norm]
+        norm, moe = NORMS[config.norm], config.mlp
         self.mixer_norm = norm(config.dim, config)
         self.mixer = MIXERS[config.mixer.type](config, layer)
         self.mlp_norm = norm(config.dim, config)
-        self.mlp = SwiGLU(config.dim, config.hidden_size)
+        self.mlp: nn.Module
+        if isinstance(moe, MoeConfig) and layer not in moe.dense_layers:
+            self.mlp = MixtureOfExperts(config, moe)
+        else:
+            self.mlp = SwiGLU(config.dim, config.hidden_size)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Return the residual stream after the block."""
+    def forward(
+        self, x: Tensor, context: Context, chosen: Tensor | None = None
+    ) -> tuple[Tensor, Routed | None]:
+        """Return the residual stream after the block, and where its experts' tokens went."""
         x = x + self.mixer(self.mixer_norm(x), context)
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
+        if isinstance(self.mlp, MixtureOfExperts):
+            mixed, routed = self.mlp(self.mlp_norm(x), chosen)
+            return x + mixed, routed
+        return x + self.mlp(self.mlp_norm(x)), None
 
 
 class Transformer(nn.Module):
@@ -41,11 +59,18 @@ class Transformer(nn.Module):
 
     Args:
         config: Its shape.
+
+    Attributes:
+        recompute: Whether the activations inside blocks are computed again in the backward pass
+            instead of being kept.
+        attention_backend: See :mod:`rlcore.ops.attention.dense`; calls with a memory do not use it.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
+        self.attention_backend: Backend = "auto"
         self.embed = nn.Embedding(config.vocab_size, config.dim)
         self.position_embeds = nn.ModuleList(
             nn.Embedding(max(table) + 1, config.dim) for table in config.position_tables
@@ -58,18 +83,7 @@ class Transformer(nn.Module):
         self.lm_head = (
             None if config.tie_embeddings else nn.Linear(config.dim, config.vocab_size, bias=False)
         )
-        self.initialize()
-
-    @torch.no_grad()
-    def initialize(self) -> None:
-        """Draw initial weights from torch's global generator."""
-        residual = self.config.init_std / (2 * self.config.layers) ** 0.5
-        for name, parameter in self.named_parameters():
-            if parameter.dim() > 1:
-                last = name.endswith(("mixer.out.weight", "mlp.down.weight"))
-                nn.init.normal_(parameter, std=residual if last else self.config.init_std)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        initialize(self, config)
 
     def forward(
         self,
@@ -79,10 +93,18 @@ class Transformer(nn.Module):
         mask: AttentionMask | None = None,
         padding: Tensor | None = None,
         memory: Memory | None = None,
+        routing: Routing | None = None,
     ) -> Tensor:
         """Return logits ``[..., S, V]``; arguments as for :meth:`hidden`."""
         return self.head(
-            self.hidden(ids, positions=positions, mask=mask, padding=padding, memory=memory)
+            self.hidden(
+                ids,
+                positions=positions,
+                mask=mask,
+                padding=padding,
+                memory=memory,
+                routing=routing,
+            )
         )
 
     def hidden(
@@ -93,6 +115,7 @@ class Transformer(nn.Module):
         mask: AttentionMask | None = None,
         padding: Tensor | None = None,
         memory: Memory | None = None,
+        routing: Routing | None = None,
     ) -> Tensor:
         """Return the tokens' features after the last norm, ``[..., S, D]``.
 
@@ -103,54 +126,63 @@ class Transformer(nn.Module):
             mask: Which keys each query sees; by default ``config.causal`` says it.
             padding: bool ``[B, S]``, true for real tokens: the others are not seen by any.
             memory: Keys and values of earlier tokens.
+            routing: Records the experts that tokens use, or replays them.
+
+        Raises:
+            ConfigError: Arguments do not fit each other.
         """
-        if memory is None:
-            mask = self._mask(mask, padding)
-            if positions is None:
-                positions = default_positions(ids, mask)
-        elif positions is None or mask is not None or padding is not None:
+        rows = None if memory is not None else self._mask(ids, mask, padding)
+        if rows is None and (positions is None or mask is not None or padding is not None):
             raise ConfigError("a call with a memory wants positions, and neither mask nor padding")
-        else:
-            mask = AttentionMask()
-        x = self.embed(ids)
-        for index, embed in enumerate(self.position_embeds):
-            x = x + embed(getattr(self, f"position_table{index}")[positions])
+        if positions is None:
+            positions = default_positions(ids, rows or AttentionMask())
+        x = self._embedded(ids, positions)
+        plan = None
+        if rows is not None:
+            shape = (ids.shape[0], ids.shape[1])
+            plan = plan_attention(rows, shape, x, self.attention_backend)
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        context = Context(mask, rotary, memory)
-        for block in self.blocks:
-            x = block(x, context)
+        x = self._through_blocks(x, Context(plan, rotary, memory), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return the logits ``[..., V]`` of features ``[..., D]``."""
-        weight = self.embed.weight if self.lm_head is None else self.lm_head.weight
-        return F.linear(hidden, weight)
+        return F.linear(hidden, self.head_weight)
 
-    def _mask(self, mask: AttentionMask | None, padding: Tensor | None) -> AttentionMask:
+    @property
+    def head_weight(self) -> Tensor:
+        """The head's matrix ``[V, D]``."""
+        return self.embed.weight if self.lm_head is None else self.lm_head.weight
+
+    def _mask(
+        self, ids: Tensor, mask: AttentionMask | None, padding: Tensor | None
+    ) -> AttentionMask:
+        if ids.dim() != 2:
+            raise ConfigError(f"ids without a memory want shape [B, S], got {tuple(ids.shape)}")
         if mask is None:
             return AttentionMask(causal=self.config.causal, padding=padding)
         if padding is None:
             return mask
         if mask.padding is not None:
             raise ConfigError("padding is given twice: in the mask and beside it")
-        return AttentionMask(
-            causal=mask.causal,
-            documents=mask.documents,
-            blocks=mask.blocks,
-            intervals=mask.intervals,
-            padding=padding,
-        )
+        return replace(mask, padding=padding)
 
+    def _embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
+        x: Tensor = self.embed(ids)
+        for index, embed in enumerate(self.position_embeds):
+            x = x + embed(getattr(self, f"position_table{index}")[positions])
+        # Autocast leaves look-ups alone: the residual stream would stay in float32.
+        kind = x.device.type
+        return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
-def default_positions(ids: Tensor, mask: AttentionMask) -> Tensor:
-    """Return int64 ``[B, S]``: each document's, or row's, real tokens counted from 0."""
-    if mask.padding is None:
-        count = torch.arange(1, ids.shape[1] + 1, device=ids.device).expand(ids.shape)
-    else:
-        count = mask.padding.cumsum(1)
-    if mask.documents is not None:
-        # What was counted before a document began is taken off; the count never falls.
-        begins = F.pad(mask.documents[:, 1:] != mask.documents[:, :-1], (1, 0))
-        before = F.pad(count[:, :-1], (1, 0)) * begins
-        count = count - before.cummax(1).values
-    return (count - 1).clamp(min=0)
+    def _through_blocks(self, x: Tensor, context: Context, routing: Routing | None) -> Tensor:
+        for layer, block in enumerate(self.blocks):
+            chosen = None if routing is None else routing.replay.get(layer)
+            if self.recompute and torch.is_grad_enabled():
+                x, routed = checkpoint(block, x, context, chosen, use_reentrant=False)
+            else:
+                x, routed = block(x, context, chosen)
+            if routing is not None and routed is not None:
+                routing.experts[layer] = routed.experts
+                routing.probabilities[layer] = routed.probabilities
+        return x

@@ -23,7 +23,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, float32: bool = False) -> Te
     """
     wide = x if x.dtype == torch.float64 and not float32 else x.float()
     normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return weight * normed.to(x.dtype)
+    # Under autocast the weight is wider than the tokens, which keep their dtype.
+    return (weight * normed.to(x.dtype)).to(x.dtype)
 
 
 class RMSNorm(nn.Module):

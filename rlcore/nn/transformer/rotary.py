@@ -43,12 +43,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         x: ``[..., S, H, D]``.
-        cos: ``[..., S, D/2]``.
-        sin: ``[..., S, D/2]``.
+        cos: ``[..., S, D/2]``, of ``x``'s dtype or wider.
+        sin: ``[..., S, D/2]``, likewise.
     """
     first, second = x.chunk(2, -1)
     cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
 
 
 class Rotary(nn.Module):
@@ -70,8 +70,12 @@ class Rotary(nn.Module):
         return self
 
     def forward(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return ``(cos, sin)``, each ``[..., D/2]`` of ``dtype``, for integer positions."""
-        double = dtype == torch.float64 and not self.config.float32_statistics
-        wide = torch.float64 if double else torch.float32
+        """Return ``(cos, sin)``, each ``[..., D/2]``, for integer positions.
+
+        They are float32 for tokens in half precision and of ``dtype`` otherwise.
+        """
+        double = dtype == torch.float64
+        wide = torch.float64 if double and not self.config.float32_statistics else torch.float32
         angles = positions.to(wide).unsqueeze(-1) * self.frequencies.to(wide)
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+        cos, sin = angles.cos(), angles.sin()
+        return (cos.double(), sin.double()) if double else (cos, sin)

@@ -1,34 +1,129 @@
-"""Attention of whole rows, for training and scoring."""
+"""Attention of whole rows over themselves, for training and scoring.
+
+=============  ===============================================================================
+backend        how
+=============  ===============================================================================
+``reference``  scores, softmax and sum written out over ``[S, S]``: the definition
+``torch``      torch's fused attention; masks other than causal and full are dense bool matrices
+``triton``     FlexAttention over tiles (:mod:`rlcore.ops.attention.tiles`); memory linear in ``S``
+=============  ===============================================================================
+
+``auto`` takes ``triton`` for masked rows on a GPU in float16, bfloat16 or float32, and ``torch``
+for everything else.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from rlcore.errors import ConfigError
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.tiles import block_mask
+from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionPlan:
+    """A mask in the form that a backend takes, made once for all layers of a forward pass.
+
+    Attributes:
+        backend: ``reference``, ``torch`` or ``triton``.
+        causal: Whether a mask without further rules is causal.
+        seen: Dense bool ``[B, 1, S, S]``, for the first two; ``None`` if ``causal`` says it all.
+        tiles: For FlexAttention.
+    """
+
+    backend: str
+    causal: bool
+    seen: Tensor | None = None
+    tiles: BlockMask | None = None
+
+
+def plan_attention(
+    mask: AttentionMask, shape: Sequence[int], like: Tensor, backend: Backend = "auto"
+) -> AttentionPlan:
+    """Return the mask in the form in which :func:`attention` takes it.
+
+    Args:
+        mask: Which keys each query sees.
+        shape: ``(B, S)`` of the rows.
+        like: A tensor of the queries' device and dtype.
+        backend: See above.
+
+    Raises:
+        ConfigError: The mask is of other rows, or the backend cannot run here.
+    """
+    shape = (shape[0], shape[1])
+    if mask.shape not in (None, shape):
+        raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
+    plain = mask.shape is None
+    if backend == "auto" and plain:
+        backend = "torch"
+    chosen = resolve_backend(backend, like, triton_dtypes=HALF_AND_SINGLE)
+    if chosen == "triton":
+        return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
+    if chosen == "numba":
+        raise ConfigError("attention has no numba backend; wanted reference, torch or triton")
+    if plain and chosen == "torch":
+        return AttentionPlan(chosen, mask.causal)
+    return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: AttentionMask, *, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: AttentionMask | AttentionPlan,
+    *,
+    scale: float | None = None,
 ) -> Tensor:
-    """Return softmax attention ``[B, S, H, D]`` of rows over themselves.
+    """Return softmax attention ``[B, S, H, D]``; a query that sees no key gets zeros.
 
     Args:
         q: ``[B, S, H, D]`` queries.
         k: ``[B, S, K, D]`` keys; ``H`` is a multiple of ``K``.
         v: ``[B, S, K, D]`` values.
-        mask: Which keys each query sees.
+        mask: Which keys each query sees; layers that share a mask make its plan once.
         scale: Factor of the scores; ``D ** -0.5`` if not given.
     """
+    plan = mask if isinstance(mask, AttentionPlan) else plan_attention(mask, q.shape[:2], q)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    plain = mask.shape is None
-    out = scaled_dot_product_attention(
-        q,
-        k,
-        v,
-        attn_mask=None if plain else mask.dense(),
-        is_causal=plain and mask.causal,
-        scale=scale,
-        enable_gqa=q.shape[1] != k.shape[1],
-    )
+    if plan.backend == "reference" and plan.seen is not None:
+        return _reference(q, k, v, plan.seen, scale).transpose(1, 2)
+    grouped = q.shape[1] != k.shape[1]
+    if plan.tiles is not None:
+        out = _flex()(q, k, v, block_mask=plan.tiles, scale=scale, enable_gqa=grouped)
+    else:
+        causal = plan.seen is None and plan.causal
+        out = scaled_dot_product_attention(
+            q, k, v, attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped
+        )
     return out.transpose(1, 2)
+
+
+def _reference(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float | None) -> Tensor:
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = scores.masked_fill(~seen, -torch.inf)
+    # What sees nothing has a softmax of NaN.
+    weights = torch.where(seen, scores.softmax(-1), 0.0)
+    return weights @ v
+
+
+def _flex() -> Callable[..., Any]:
+    """Return FlexAttention: as it is inside a compiled model, else compiled by itself."""
+    return flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+
+
+@functools.cache
+def _compiled_flex() -> Callable[..., Any]:
+    return torch.compile(flex_attention)

@@ -62,6 +62,13 @@ class AttentionMask:
             return self.intervals[0].shape[0], self.intervals[0].shape[2]
         return None
 
+    @property
+    def device(self) -> torch.device | None:
+        """Where the parts lie; ``None`` where there is none."""
+        for value in (*self._rows().values(), *(self.intervals or ())):
+            return value.device
+        return None
+
     def dense(
         self, shape: tuple[int, int] | None = None, device: torch.device | str | None = None
     ) -> Tensor:
@@ -75,8 +82,7 @@ class AttentionMask:
         if own is None and shape is None:
             raise ConfigError("a mask without tensors wants the shape (B, S) to be dense")
         rows, length = own or shape or (0, 0)
-        tensors = [*self._rows().values(), *(self.intervals or ())]
-        index = torch.arange(length, device=tensors[0].device if tensors else device)
+        index = torch.arange(length, device=self.device or device)
         q, k = index[:, None], index[None, :]
         seen = (k <= q) if self.causal else torch.ones_like(k <= q)
         seen = seen.expand(rows, length, length)

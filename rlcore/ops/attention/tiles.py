@@ -1,0 +1,120 @@
+"""Masks as tables of tiles for FlexAttention: what is hidden is skipped, no ``S x S`` is made.
+
+A mask says of each tile of 128 x 128 (query, key) pairs from the extremes of its numbers whether no
+pair can be visible (skipped), all are (computed without a test) or it is open (tested pair by
+pair). That takes ``O((S / 128)^2)`` numbers a row. The judgement errs to the open side only: rules
+that meet in one tile may hide all of it without any of them hiding it alone.
+
+Legend: ``B`` rows, ``S`` tokens, ``T`` tiles of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from rlcore.ops.attention.masks import AttentionMask
+
+TILE = 128
+"""Queries, and keys, of a tile."""
+
+PairRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def tile_tables(
+    mask: AttentionMask, shape: tuple[int, int], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return ``(visible, full)``, bool ``[B, T, T]`` over (query tile, key tile).
+
+    Outside ``visible`` no pair is visible; inside ``full``, a part of it, all are.
+
+    Args:
+        mask: The mask.
+        shape: ``(B, S)``.
+        device: Of the tables, for a mask without tensors.
+    """
+    own = mask.shape
+    rows, length = shape if own is None else own
+    tiles = -(-length // TILE)
+    device = mask.device or device
+    # The last tile is filled up with its last token, which changes no extreme.
+    tokens = torch.arange(tiles * TILE, device=device).clamp(max=length - 1)
+    first, last = _extremes(tokens)
+    visible = torch.ones(rows, tiles, tiles, dtype=torch.bool, device=device)
+    full = visible
+    if mask.causal:
+        visible = visible & (first[None, :] <= last[:, None])
+        full = full & (last[None, :] <= first[:, None])
+    if mask.documents is not None:
+        low, high = _extremes(mask.documents[:, tokens])
+        meet = (low[:, None, :] <= high[:, :, None]) & (low[:, :, None] <= high[:, None, :])
+        one = low == high
+        visible = visible & meet
+        full = full & meet & one[:, :, None] & one[:, None, :]
+    if mask.blocks is not None:
+        low, high = _extremes(mask.blocks[:, tokens])
+        visible = visible & (low[:, None, :] <= high[:, :, None])
+        full = full & (high[:, None, :] <= low[:, :, None])
+    if mask.intervals is not None:
+        (gs_low, gs_high), (ps_low, ps_high) = (
+            _extremes(part[..., tokens], keep=True) for part in mask.intervals
+        )
+        visible = visible & ~((gs_high <= first) & (last < ps_low)).any(1)
+        full = full & ((ps_high <= first) | (last < gs_low)).all(1)
+    if mask.padding is not None:
+        low, high = _extremes(mask.padding[:, tokens].to(torch.int32))
+        visible = visible & (high == 1)[:, None, :]
+        full = full & (low == 1)[:, None, :]
+    return visible, full & visible
+
+
+def _extremes(numbers: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the least and the greatest of each tile: ``[..., T]``, or ``[..., T, 1]`` if kept."""
+    tiles = numbers.unflatten(-1, (-1, TILE))
+    return tiles.amin(-1, keepdim=keep), tiles.amax(-1, keepdim=keep)
+
+
+def pair_rule(mask: AttentionMask) -> PairRule:
+    """Return the mask as a function of (row, head, query, key) indices, as FlexAttention wants."""
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        del head
+        result = query >= key if mask.causal else query >= 0
+        if mask.documents is not None:
+            result = result & (mask.documents[row, query] == mask.documents[row, key])
+        if mask.blocks is not None:
+            result = result & (mask.blocks[row, key] <= mask.blocks[row, query])
+        if mask.intervals is not None:
+            gs, ps = mask.intervals
+            for level in range(gs.shape[1]):
+                hidden = (gs[row, level, query] <= key) & (key < ps[row, level, query])
+                result = result & ~hidden
+        if mask.padding is not None:
+            result = result & mask.padding[row, key]
+        return result
+
+    return seen
+
+
+def block_mask(
+    mask: AttentionMask, shape: tuple[int, int], device: torch.device | None = None
+) -> BlockMask:
+    """Return the mask as FlexAttention takes it; arguments as for :func:`tile_tables`."""
+    visible, full = tile_tables(mask, shape, device)
+    return BlockMask.from_kv_blocks(
+        *_listed(visible & ~full),
+        *_listed(full),
+        BLOCK_SIZE=TILE,
+        mask_mod=pair_rule(mask),
+        seq_lengths=(shape[1], shape[1]),
+    )
+
+
+def _listed(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many key tiles each query tile has, and their indices, those first."""
+    table = table[:, None].to(torch.int32)
+    order = table.argsort(dim=-1, descending=True, stable=True)
+    return table.sum(-1, dtype=torch.int32), order.to(torch.int32)
