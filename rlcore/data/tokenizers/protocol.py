@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rlcore.errors import DataError
 
 ROLES = ("bos", "eos", "pad", "mask", "unk")
 # Which special tokens ``encode`` may read from text: none, all, or those named.
 Allowed = bool | Collection[str]
+Errors = Literal["strict", "replace"]
+REPLACEMENT = "\ufffd"
 
 
 class TokenizerError(DataError):
@@ -35,6 +37,8 @@ class SpecialTokens:
         pad_id: Fills rows; never seen by a model.
         mask_id: Stands for a token that masked diffusion has not yet chosen.
         unk_id: Stands for text outside the vocabulary; the one that ordinary text may produce.
+        shown: Ids that belong to the text that people see, such as ``<think>``: they stay when
+            special tokens are left out of a decoded text.
     """
 
     ids: Mapping[str, int] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class SpecialTokens:
     pad_id: int | None = None
     mask_id: int | None = None
     unk_id: int | None = None
+    shown: frozenset[int] = frozenset()
 
     @classmethod
     def number(
@@ -70,12 +75,22 @@ class SpecialTokens:
                 f"special tokens must be different, non-empty texts: {texts!r:.200}"
             )
         ids = {text: first + n for n, text in enumerate(texts)}
-        return cls(ids, **{f"{role}_id": ids[text] for role, text in roles.items()})
+        return cls(ids).with_roles({role: ids[text] for role, text in roles.items()})
+
+    def with_roles(self, number: Mapping[str, int]) -> SpecialTokens:
+        """Return the same tokens with the id of each role given."""
+        changes: dict[str, Any] = {f"{role}_id": found for role, found in number.items()}
+        return replace(self, **changes)
 
     @property
     def control_ids(self) -> frozenset[int]:
         """Ids that ordinary text never gives."""
         return frozenset(self.ids.values()) - {self.unk_id}
+
+    @property
+    def hidden_ids(self) -> frozenset[int]:
+        """Ids that a text without special tokens leaves out."""
+        return self.control_ids - self.shown
 
     def roles(self) -> dict[str, str]:
         """Return the text of each role that is filled."""
@@ -142,12 +157,16 @@ class Tokenizer(Protocol):
             TokenizerError: The text cannot be spelled, or a name is not a special token.
         """
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+    def decode(
+        self, ids: Sequence[int], *, skip_special: bool = False, errors: Errors = "strict"
+    ) -> str:
         """Return the text of ids; bytes that are not UTF-8 become U+FFFD.
 
         Args:
             ids: Ids.
             skip_special: Leave special tokens out.
+            errors: What an id without a token is: an error (``"strict"``) or U+FFFD
+                (``"replace"``). Models have such ids where their vocabulary is padded.
 
         Raises:
             TokenizerError: An id is not in the vocabulary.
@@ -187,24 +206,23 @@ class SpelledTokenizer:
     def _ordinary(self, text: str) -> list[int]:
         raise NotImplementedError
 
-    def token_bytes(self, token: int) -> bytes:
-        """Return what a token spells.
+    def token_bytes(self, token: int, errors: Errors = "strict") -> bytes:
+        """Return what a token spells; ``errors`` as in :meth:`decode`.
 
         Raises:
             TokenizerError: The id is not in the vocabulary.
         """
-        if not 0 <= token < len(self._pieces):
-            raise TokenizerError(
-                f"token id {token}; this vocabulary has 0 to {self.vocab_size - 1}"
-            )
-        return self._pieces[token]
+        if 0 <= token < len(self._pieces):
+            return self._pieces[token]
+        return bytes_of_unknown(token, self.vocab_size, errors)
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = False) -> str:
+    def decode(
+        self, ids: Sequence[int], *, skip_special: bool = False, errors: Errors = "strict"
+    ) -> str:
         """Return the text of ids; see :class:`Tokenizer`."""
-        hidden = self.specials.control_ids if skip_special else frozenset()
-        return b"".join(self.token_bytes(i) for i in ids if i not in hidden).decode(
-            "utf-8", "replace"
-        )
+        hidden = self.specials.hidden_ids if skip_special else frozenset()
+        spelled = (self.token_bytes(i, errors) for i in ids if i not in hidden)
+        return b"".join(spelled).decode("utf-8", "replace")
 
     def save(self, folder: str | Path) -> None:
         """Write ``rlcore_tokenizer.json`` into a folder, which is made if it is missing."""
@@ -215,3 +233,14 @@ class SpelledTokenizer:
 
     def _vocabulary(self) -> dict[str, Any]:
         return {}
+
+
+def bytes_of_unknown(token: int, vocab_size: int, errors: Errors) -> bytes:
+    """Return what stands for an id without a token.
+
+    Raises:
+        TokenizerError: Such ids are errors.
+    """
+    if errors == "strict":
+        raise TokenizerError(f"token id {token}; this vocabulary has 0 to {vocab_size - 1}")
+    return REPLACEMENT.encode()
