@@ -31,7 +31,7 @@ from rlcore.learners.base import (
 from rlcore.learners.config import LearnerConfig
 from rlcore.learners.errors import EmptyBatchError
 from rlcore.learners.flat import FlatParameters
-from rlcore.learners.nonfinite import first_bad
+from rlcore.learners.nonfinite import BadUpdate, bad_tensors, first_bad
 from rlcore.learners.purity import check_purity
 from rlcore.learners.state import learner_state, load_learner_state
 from rlcore.learners.tally import DeviceTally, HostTally
@@ -53,6 +53,8 @@ class ComposedLearner:
 
     Attributes:
         progress: Share of the step budget that is spent; set by the caller, read by annealing.
+        keep_bad: Called with every update that is left out, before the next one; none by default.
+            With it, each update waits for the device.
 
     Raises:
         ParameterError: ``network`` cannot be trained (see :class:`FlatParameters`), or ``theta``
@@ -83,6 +85,7 @@ class ComposedLearner:
         self.rule: UpdateRule = config.optimizer.build()
         self.rule.bind(self.theta, self.flat.bounds, state)
         self.progress = 0.0
+        self.keep_bad: Callable[[BadUpdate], None] | None = None
         self._lock = lock or contextlib.nullcontext
         limit = 1 if config.on_nonfinite == "raise" else config.max_consecutive_skips
         device = self.theta.device
@@ -154,6 +157,10 @@ class ComposedLearner:
         before = self.theta.clone() if want_metrics else None
         step = self._device_step if isinstance(self.tally, DeviceTally) else self._host_step
         norm, skipped = step(estimate, present)
+        if self.keep_bad is not None and bool(skipped):
+            bad = tuple(bad_tensors(self.flat, estimate.loss, batches))
+            now = self.tally.version
+            self.keep_bad(BadUpdate(batches, now, float(estimate.loss), float(norm), bad))
         if self.tally.exceeded() and not isinstance(self.tally, DeviceTally):
             raise self._error(batches)
         change = (self.theta - before).norm() if before is not None else norm.new_zeros(())

@@ -24,6 +24,7 @@ from rlcore.errors import LearnerError
 from rlcore.learners.base import GradStamp, UpdateReport
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamPlayer
+from rlcore.runtime.bad_batches import BadBatches, Emit
 from rlcore.runtime.checkpoint import Checkpoint
 from rlcore.runtime.child import Messages
 from rlcore.runtime.contracts import Agent
@@ -87,6 +88,7 @@ class HogwildWorker:
         control: The control block; row ``index`` is this worker's.
         index: Which worker this is.
         before: Environment steps and updates of the run before this start.
+        emit: Receives ``emit(kind, **fields)`` for events.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class HogwildWorker:
         control: Control,
         index: int,
         before: tuple[int, int] = (0, 0),
+        emit: Emit = lambda kind, **fields: None,
     ) -> None:
         self.plan = plan
         self.agent = cast(Agent, parts.agent)
@@ -105,6 +108,7 @@ class HogwildWorker:
         self.row = control.actor[index]
         self.network = parts.agent.build_network()
         self.learner = shared.make_learner(self.network, parts, plan.hogwild_lock)
+        self.learner.keep_bad = BadBatches(plan.run_dir, f"actor-{index:02d}", emit)
         self.limits = plan.limits()
         self.steps_before, self.updates_before = before
         spec = plan.fragment_spec(parts)
@@ -237,7 +241,7 @@ def worker_main(args: dict[str, Any], messages: Messages) -> None:
     shared = SharedTheta(parts.agent.build_network(), parts, args["fds"]["theta"])
     index = args["index"]
     steps, updates = args["before"]
-    worker = HogwildWorker(plan, parts, shared, control, index, (steps, updates))
+    worker = HogwildWorker(plan, parts, shared, control, index, (steps, updates), messages.send)
     messages.send("started", actor=index)
     control.actor[index, ctl.PHASE] = ctl.COLLECTING
     run_worker(worker, lambda out: messages.send("worker", **out))

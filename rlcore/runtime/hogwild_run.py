@@ -265,14 +265,18 @@ class InlineHogwild:
         self.finished = False
         self.result: Message | None = None
         self._failure: RlcoreError | None = None
+        self._events: list[Message] = []
 
     def start(self) -> None:
         """Build the workers."""
         before = self.monitor.before
         self.workers = [
-            HogwildWorker(self.plan, self.parts, self.shared, self.control, i, before)
+            HogwildWorker(self.plan, self.parts, self.shared, self.control, i, before, self._emit)
             for i in range(self.plan.actors)
         ]
+
+    def _emit(self, kind: str, **fields: Any) -> None:
+        self._events.append({"kind": kind, "from": "inline", **fields})
 
     def poll(self, timeout: float) -> list[Message]:
         """Work for about ``timeout`` seconds and return what has happened.
@@ -285,11 +289,11 @@ class InlineHogwild:
         """
         if self._failure is not None:
             raise self._failure
-        out: list[Message] = []
         deadline = time.monotonic() + timeout
         reason = self.monitor.refresh()
         while reason is None and time.monotonic() < deadline:
             reason = self._turn()
+        out, self._events = self._events, []
         record = self.monitor.report(force=reason is not None)
         if record is not None:
             out.append({"kind": "metrics", "from": "inline", "record": record})

@@ -16,6 +16,7 @@ from rlcore.data.seeding import derive_seed
 from rlcore.errors import ActorLostError, LearnerError
 from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import Actor, Player, StreamPlayer
+from rlcore.runtime.bad_batches import BadBatches
 from rlcore.runtime.channels import Channels, parameter_layout
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.child import Messages
@@ -127,6 +128,7 @@ def build_learner(
     torch.manual_seed(derive_seed(plan.seed, "init"))
     network = parts.agent.build_network().to(device)
     learner = parts.make_learner(network)
+    learner.keep_bad = BadBatches(plan.run_dir, "learner", emit)
     totals = None
     if checkpoint is not None:
         totals = restore_learner(checkpoint, learner, channels.ring)

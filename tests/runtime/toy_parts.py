@@ -159,9 +159,13 @@ class FaultyStream:
     def step(self, actions: np.ndarray, row: Any) -> Any:
         self._steps += 1
         fault = self._fault
-        if fault["actor"] in (self._label, "any") and self._steps == fault["step"]:
+        here = fault["actor"] in (self._label, "any")
+        if here and self._steps == fault["step"]:
             self._misbehave(fault)
-        return self._stream.step(actions, row)
+        finals = self._stream.step(actions, row)
+        if here and fault["kind"] == "nan_reward" and self._steps in fault["steps"]:
+            row.reward[1] = float("nan")  # past the check at the boundary
+        return finals
 
     def get_state(self) -> Any:
         if self._fault["kind"] == "stateless":

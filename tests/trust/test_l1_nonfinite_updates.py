@@ -15,6 +15,7 @@ from rlcore.errors import NonFiniteError
 from rlcore.learners.base import LossOutput
 from rlcore.learners.composed import ComposedLearner
 from rlcore.learners.config import LearnerConfig
+from rlcore.learners.nonfinite import BadUpdate
 
 OPTIMIZERS = sorted(components("optimizer"))
 CAUSES = ["input", "target", "loss", "gradient", "parameter"]
@@ -143,3 +144,39 @@ def test_a_good_update_starts_the_series_anew(deferred: bool) -> None:
         cause = "" if step % 5 == 4 else "loss"
         learner.update(make_batch(step, cause, math.inf), loss)
     assert (learner.version, learner.skipped) == (6, 24)
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_every_update_left_out_is_handed_over_with_its_batch(deferred: bool) -> None:
+    learner = make_learner("adam", deferred)
+    kept: list[BadUpdate] = []
+    learner.keep_bad = kept.append
+    causes = ["", "input", "", "loss", "gradient", "target"]
+    batches = [make_batch(step, cause, math.nan) for step, cause in enumerate(causes)]
+    for batch in batches:
+        learner.update(batch, loss)
+    bad = [step for step, cause in enumerate(causes) if cause]
+    assert len(kept) == len(bad)
+    assert all(update.batches[0] is batches[step] for update, step in zip(kept, bad, strict=True))
+    assert [update.version for update in kept] == [1, 2, 2, 2]
+    gradients = tuple(f"the gradient of '{n}'" for n, _ in learner.network.named_parameters())
+    names = [tuple(tensor.name for tensor in update.tensors) for update in kept]
+    assert names[0] == ("batch['x']", "the loss", *gradients)
+    assert names[1] == ("the loss", *gradients)
+    assert names[2] == gradients
+    assert names[3] == ("batch['y']", "the loss", *gradients)
+    first = kept[0].tensors[0]
+    assert (first.entries, first.size, first.first) == (1, 18, (0, 1))
+    assert all(math.isnan(update.grad_norm) for update in kept)
+    assert [math.isnan(update.loss) for update in kept] == [True, True, False, True]
+
+
+def test_the_last_of_a_series_is_handed_over_before_the_error() -> None:
+    learner = make_learner("sgd", False)
+    kept: list[BadUpdate] = []
+    learner.keep_bad = kept.append
+    for step in range(4):
+        learner.update(make_batch(step, "loss", math.inf), loss)
+    with pytest.raises(NonFiniteError):
+        learner.update(make_batch(4, "loss", math.inf), loss)
+    assert len(kept) == 5
