@@ -35,7 +35,7 @@ def sample_reference(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor
 
 
 def row_law(logits: Tensor, rows: SamplingRows, row: int) -> Tensor:
-    """Return the log-probabilities ``[V]`` that row ``row`` draws from, given its logits ``[V]``."""
+    """Return the log-probabilities ``[V]`` of the law that a row of logits is drawn from."""
     values = _penalised(logits.tolist(), rows, row)
     temperature = float(rows.temperature[row])
     if temperature == 0.0:
