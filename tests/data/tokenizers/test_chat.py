@@ -134,7 +134,7 @@ def test_loops_and_their_variables_work_as_in_jinja():
 )
 def test_private_attributes_are_undefined(source):
     if "[" in source:
-        with pytest.raises(TokenizerError, match="is undefined|SecurityError"):
+        with pytest.raises(TokenizerError, match=r"is undefined|SecurityError"):
             render(source, {"messages": ["x"]})
     else:
         assert render(source, {"messages": ["x"]}) == "[]"
