@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlcore.errors import ConfigError
+from rlcore.inference.decoding.checks import check_number
 from rlcore.inference.decoding.confidence import Confidence, Drawn
 from rlcore.inference.decoding.errors import ScheduleMismatch
 from rlcore.inference.decoding.schedules import StepSchedule
@@ -102,6 +103,9 @@ class Threshold:
 
     tau: float = 0.9
 
+    def __post_init__(self) -> None:
+        check_number("acceptance threshold", "tau", self.tau)
+
     def check(self, confidence: Confidence) -> None:
         """See :class:`Acceptance`."""
 
@@ -129,6 +133,7 @@ class Factor:
     factor: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number("acceptance factor", "factor", self.factor)
         if not self.factor > 0:
             raise ConfigError(f"acceptance factor: factor must be > 0, got {self.factor}")
 
@@ -169,6 +174,8 @@ class Hierarchical:
     low: float = 0.5
 
     def __post_init__(self) -> None:
+        check_number("acceptance hierarchical", "high", self.high)
+        check_number("acceptance hierarchical", "low", self.low)
         if self.low > self.high:
             raise ConfigError(
                 f"acceptance hierarchical: wants low <= high, got {self.low} and {self.high}"
@@ -211,6 +218,7 @@ class EntropyBound:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
+        check_number("acceptance entropy_bound", "gamma", self.gamma)
         if not self.gamma >= 0:
             raise ConfigError(f"acceptance entropy_bound: gamma must be >= 0, got {self.gamma}")
 
@@ -229,7 +237,10 @@ class EntropyBound:
         """See :class:`Acceptance`."""
         _, order = _ranked(confidence, drawn)
         entropy = drawn.head.entropy.masked_fill(~drawn.eligible, 0.0).gather(1, order)
-        spent = entropy.cumsum(1) - torch.cummax(entropy, 1).values
+        # The sum without its largest term grows by the smaller of the old largest and the new one.
+        largest = torch.cummax(entropy, 1).values
+        before = torch.cat([torch.zeros_like(largest[:, :1]), largest[:, :-1]], 1)
+        spent = torch.minimum(entropy, before).cumsum(1)
         return _unranked(spent <= self.gamma, order) & drawn.eligible
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from rlcore.errors import ConfigError
-from rlcore.inference.decoding.head import HeadStatistics
 from rlcore.inference.decoding.noise import POSITION_STREAM, uniform
 from rlcore.inference.decoding.state import DecodeState
+from rlcore.ops.sampling import HeadStatistics
 
 NAMES = ("prob", "max_prob", "margin", "neg_entropy", "random")
 _OF = ("sample", "distribution")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlcore.errors import ConfigError
 from rlcore.inference.decoding.acceptance import Acceptance, FixedCount
+from rlcore.inference.decoding.checks import check_number
 from rlcore.inference.decoding.confidence import Drawn
 from rlcore.inference.decoding.schedules import AscendingSchedule
 from rlcore.inference.decoding.state import MASKED, DecodeState
@@ -58,6 +59,8 @@ class EOSEarlyRejection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eos_ids", tuple(self.eos_ids))
+        check_number("eos_early_rejection", "gamma_min", self.gamma_min)
+        check_number("eos_early_rejection", "gamma_max", self.gamma_max)
         if not 0.0 <= self.gamma_min <= self.gamma_max <= 1.0:
             raise ConfigError(
                 "eos_early_rejection: wants 0 <= gamma_min <= gamma_max <= 1, "

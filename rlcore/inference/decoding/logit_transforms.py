@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlcore.errors import ConfigError
+from rlcore.inference.decoding.checks import check_count, check_number
 from rlcore.inference.decoding.planners import Plan
 from rlcore.inference.decoding.state import DecodeState
 
@@ -52,8 +53,7 @@ class TopK:
     affects: Affects = "law"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
-            raise ConfigError(f"top_k: k must be an integer >= 1, got {self.k!r}")
+        check_count("top_k", "k", self.k)
         _check_affects("top_k", self.affects)
 
     def begin(self, state: DecodeState) -> None:
@@ -79,6 +79,7 @@ class TopP:
     affects: Affects = "law"
 
     def __post_init__(self) -> None:
+        check_number("top_p", "p", self.p)
         if not 0.0 < self.p <= 1.0:
             raise ConfigError(f"top_p: p must be in (0, 1], got {self.p!r}")
         _check_affects("top_p", self.affects)
@@ -90,7 +91,9 @@ class TopP:
         self, logits: Tensor, plan: Plan, state: DecodeState, temperature: float
     ) -> Tensor:
         """See :class:`LogitTransform`."""
-        ranked, order = torch.sort(logits, -1, descending=True, stable=True)
+        if self.p == 1.0:
+            return logits
+        ranked, order = torch.sort(logits, dim=-1, descending=True, stable=True)
         probability = torch.softmax(ranked / (temperature or 1.0), -1)
         before = probability.cumsum(-1) - probability
         out = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, before >= self.p)

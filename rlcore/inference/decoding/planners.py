@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rlcore.errors import ConfigError
+from rlcore.inference.decoding.checks import check_count
 from rlcore.inference.decoding.schedules import ascending_block_sizes
 from rlcore.inference.decoding.state import DecodeState
 
@@ -75,7 +76,7 @@ class SemiAR:
     block_length: int
 
     def __post_init__(self) -> None:
-        _check_positive("semi_ar", "block_length", self.block_length)
+        check_count("planner semi_ar", "block_length", self.block_length)
 
     def block_sizes(self, length: int) -> list[int]:
         """See :class:`BlockPlanner`.
@@ -121,7 +122,7 @@ class AscendingBlocks:
     blocks: int
 
     def __post_init__(self) -> None:
-        _check_positive("ascending_blocks", "blocks", self.blocks)
+        check_count("planner ascending_blocks", "blocks", self.blocks)
 
     def block_sizes(self, length: int) -> list[int]:
         """See :class:`BlockPlanner`."""
@@ -150,8 +151,3 @@ class AscendingBlocks:
 def first_masked(state: DecodeState) -> Tensor:
     """Return the first masked position of each row, int64 ``[R]``; 0 where none is left."""
     return state.masked.to(torch.uint8).argmax(1)
-
-
-def _check_positive(planner: str, name: str, value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"planner {planner}: {name} must be an integer >= 1, got {value!r}")

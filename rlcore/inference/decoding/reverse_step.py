@@ -12,12 +12,12 @@ from rlcore.inference.decoding.caches import Cache
 from rlcore.inference.decoding.confidence import Confidence, Drawn
 from rlcore.inference.decoding.confidence_transforms import ConfidenceTransform
 from rlcore.inference.decoding.denoiser import Denoiser
-from rlcore.inference.decoding.head import head_statistics
 from rlcore.inference.decoding.logit_transforms import LogitTransform
 from rlcore.inference.decoding.noise import gumbel
 from rlcore.inference.decoding.planners import BlockPlanner, Plan
 from rlcore.inference.decoding.state import DecodeState
 from rlcore.inference.decoding.stop import StopRule
+from rlcore.ops.sampling import head_statistics
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rlcore.errors import ConfigError
+from rlcore.inference.decoding.checks import check_count
 from rlcore.inference.decoding.errors import ScheduleMismatch
 
 
@@ -41,8 +42,8 @@ class UniformSchedule:
                 "schedule uniform wants one of steps and per_pass, "
                 f"got steps={self.steps}, per_pass={self.per_pass}"
             )
-        _check_positive("uniform", "steps", self.steps)
-        _check_positive("uniform", "per_pass", self.per_pass)
+        name = "steps" if self.per_pass is None else "per_pass"
+        check_count("schedule uniform", name, getattr(self, name))
 
     def block_counts(self, masked: Sequence[int]) -> list[list[int]]:
         """See :class:`StepSchedule`."""
@@ -92,7 +93,7 @@ class CosineSchedule:
     steps: int
 
     def __post_init__(self) -> None:
-        _check_positive("cosine", "steps", self.steps)
+        check_count("schedule cosine", "steps", self.steps)
 
     def block_counts(self, masked: Sequence[int]) -> list[list[int]]:
         """See :class:`StepSchedule`."""
@@ -115,7 +116,7 @@ class CustomSchedule:
         if not self.counts:
             raise ConfigError("schedule custom: counts must name at least one pass, got none")
         for count in self.counts:
-            _check_positive("custom", "counts", count)
+            check_count("schedule custom", "counts", count)
 
     def block_counts(self, masked: Sequence[int]) -> list[list[int]]:
         """See :class:`StepSchedule`."""
@@ -153,11 +154,6 @@ def ascending_block_sizes(length: int, blocks: int) -> list[int]:
         )
     first = len(counts) - blocks + 1
     return [sum(counts[:first]), *counts[first:]]
-
-
-def _check_positive(schedule: str, name: str, value: int | None) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ConfigError(f"schedule {schedule}: {name} must be an integer >= 1, got {value!r}")
 
 
 def _steps_of_a_block(schedule: str, steps: int | None, blocks: int) -> int:

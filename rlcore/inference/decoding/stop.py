@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlcore.errors import ConfigError
+from rlcore.inference.decoding.checks import check_count
 from rlcore.inference.decoding.state import FILLED, DecodeState
 
 
@@ -25,9 +26,10 @@ class StopRule:
     max_nfe: int | None = None
 
     def __post_init__(self) -> None:
-        limit = self.max_nfe
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise ConfigError(f"stop: max_nfe must be an integer >= 1, got {limit!r}")
+        if self.max_nfe is not None:
+            check_count("stop", "max_nfe", self.max_nfe)
+        if not isinstance(self.eos, bool):
+            raise ConfigError(f"stop: eos must be true or false, got {self.eos!r}")
 
     def apply(self, state: DecodeState, eos_id: int | None) -> None:
         """End rows after a pass, in place; no host synchronisation."""
