@@ -44,6 +44,15 @@ def yaml_name(field: dataclasses.Field[Any]) -> str:
     return field.name.rstrip("_")
 
 
+def section_of(annotation: Any) -> type[Any] | None:
+    """Return the dataclass of a section, also of one that may be left out; ``None`` of others."""
+    parts = [part for part in typing.get_args(annotation) if part is not type(None)]
+    if len(parts) == 1 and type(None) in typing.get_args(annotation):
+        annotation = parts[0]
+    found = dataclasses.is_dataclass(annotation) and isinstance(annotation, type)
+    return annotation if found else None
+
+
 @functools.cache
 def hints(cls: type[Any]) -> dict[str, Any]:
     """Return the resolved annotations of a dataclass."""
@@ -146,8 +155,9 @@ class Binder:
         if path in PLACES:
             return self.component(PLACES[path], value, path, _default_type(field, path))
         annotation = hints(cls)[field.name]
-        if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-            return self.bind(annotation, value, path, None if len(path) == 1 else see)
+        section = section_of(annotation)
+        if section is not None and not (value is None and section is not annotation):
+            return self.bind(section, value, path, None if len(path) == 1 else see)
         if isinstance(value, str) and path[:2] == ("track", "wandb") and _KEY_VALUE.match(value):
             return self._secret(path, see)
         if isinstance(value, list):
@@ -212,8 +222,10 @@ def plain(value: Any, path: Path = ()) -> Any:
         if path in PLACES:
             settings["type"] = type_name(PLACES[path], value)
         for field in dataclasses.fields(value):
-            name = yaml_name(field)
-            settings[name] = plain(getattr(value, field.name), (*path, name))
+            name, setting = yaml_name(field), getattr(value, field.name)
+            if setting is None and section_of(hints(type(value))[field.name]) is not None:
+                continue  # a section that is left out
+            settings[name] = plain(setting, (*path, name))
         return settings
     if isinstance(value, dict):
         return {key: plain(item, (*path, key)) for key, item in value.items()}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from experiments.data_parts import open_data
 from experiments.schema import EnvConfig, ExperimentConfig
 from rlcore.data.env_spec import BoxActions, DiscreteActions, EnvSpec
 from rlcore.data.seeding import derive_seed
@@ -16,7 +18,7 @@ from rlcore.runtime.env_stream import EnvStream, open_stream
 
 if TYPE_CHECKING:
     from rlcore.learners.base import Learner
-    from rlcore.runtime.contracts import Agent
+    from rlcore.runtime.contracts import RowSource, Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +57,38 @@ class ExperimentParts:
 
     Args:
         config: The experiment.
-        streams: Streams that ``config.env.num_envs`` environments are divided into.
+        streams: Streams that its environments, or the rows of an update, are divided into.
         probe: What the environment looks like; looked up by making one if absent.
+        verify: Whether a data set is compared with its checksums.
+        run_dir: Folder of the run, where evaluations leave files.
     """
 
-    def __init__(self, config: ExperimentConfig, streams: int, probe: Probe | None = None) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        streams: int,
+        probe: Probe | None = None,
+        *,
+        verify: bool = True,
+        run_dir: str | Path | None = None,
+    ) -> None:
         self.config = config
-        self.envs = config.env.num_envs // streams
-        self.probe = probe or probe_env(config.env, config.seed, self.envs)
-        self.env_spec = self.probe.spec
-        self.rows = self.validation = None
-        self.agent: Agent = config.agent.build(self.env_spec)
+        self.envs = config.width // streams
+        self.probe = probe
+        self.env_spec: EnvSpec | None = None
+        self.rows: RowSource | None = None
+        self.validation: Validation | None = None
+        if config.data is not None:
+            data = open_data(config, verify=verify, run_dir=run_dir)
+            self.agent, self.rows, self.validation = data.agent, data.rows, data.validation
+        elif config.env is not None:
+            self.probe = probe or probe_env(config.env, config.seed, self.envs)
+            self.env_spec = self.probe.spec
+            self.agent = config.agent.build(self.env_spec)
 
     def make_stream(self, index: int, label: str) -> EnvStream:
         """Return the environments of one stream."""
+        assert self.config.env is not None
         return make_stream(self.config.env, self.envs, label=f"{label}, stream {index}")
 
     def make_learner(self, network: nn.Module, **options: Any) -> Learner:
@@ -143,9 +163,22 @@ def build_parts(config: dict[str, Any]) -> ExperimentParts:
         tree, streams, probe = config["experiment"], config["streams"], config["probe"]
     except KeyError as error:
         raise ConfigError(f"the plan of the run lacks {error}") from None
-    return ExperimentParts(load_config(tree, look_up=False).config, streams, Probe.from_json(probe))
+    return ExperimentParts(
+        load_config(tree, look_up=False).config,
+        streams,
+        None if probe is None else Probe.from_json(probe),
+        verify=False,
+        run_dir=config.get("run_dir"),
+    )
 
 
-def plan_config(tree: dict[str, Any], streams: int, probe: Probe) -> dict[str, Any]:
+def plan_config(
+    tree: dict[str, Any], streams: int, probe: Probe | None, run_dir: str | Path | None = None
+) -> dict[str, Any]:
     """Return what :func:`build_parts` needs, as JSON-able values."""
-    return {"experiment": tree, "streams": streams, "probe": probe.to_json()}
+    return {
+        "experiment": tree,
+        "streams": streams,
+        "probe": None if probe is None else probe.to_json(),
+        "run_dir": None if run_dir is None else str(run_dir),
+    }

@@ -15,7 +15,7 @@ from experiments.build import ExperimentParts, make_stream
 from experiments.runs import resolve_run
 from experiments.schema import ExperimentConfig
 from experiments.validate import load_config
-from rlcore.errors import CheckpointError, ConfigError, RunFolderError
+from rlcore.errors import CheckpointError, ConfigError, RunFolderWriteError
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.config import default_streams
 from rlcore.runtime.evaluation import Episode, play_episodes
@@ -40,7 +40,7 @@ def load_policy(
     """
     folder = resolve_run(run).path
     config = load_config(folder / "config.resolved.yaml").config
-    streams = config.runtime.streams or default_streams(config.env.num_envs, config.runtime.actors)
+    streams = config.runtime.streams or default_streams(config.width, config.runtime.actors)
     parts = ExperimentParts(config, streams)
     checkpoint = _checkpointer(folder, config).load(selector)
     network = parts.agent.build_network()
@@ -93,7 +93,7 @@ def evaluate_run(
         folder.mkdir(exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
     except OSError as error:
-        raise RunFolderError(f"{path} cannot be written: {error.strerror}") from error
+        raise RunFolderWriteError(f"{path} cannot be written: {error.strerror}") from error
     _record(_checkpointer(folder.parent, config), checkpoint, result)
     return result | {"file": str(path)}
 

@@ -9,7 +9,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.binding import hints, yaml_name
+from experiments.binding import hints, section_of, yaml_name
 from experiments.errors import nearest
 from experiments.registry import PLACES, components, find
 from experiments.schema import ExperimentConfig
@@ -76,8 +76,8 @@ def settings(cls: type[Any] = ExperimentConfig, prefix: tuple[str, ...] = ()) ->
                 where = (*path, name)
                 found.append(Setting(".".join(where), "component", "", summary(component)))
                 found += settings(component, where)
-        elif dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-            found += settings(annotation, path)
+        elif (section := section_of(annotation)) is not None:
+            found += settings(section, path)
     return found
 
 
@@ -164,12 +164,12 @@ def _type(annotation: Any, path: tuple[str, ...]) -> str:
         return f"component: one of {', '.join(components(PLACES[path]))}"
     if typing.get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(str(choice) for choice in typing.get_args(annotation))
+    if section_of(annotation) is not None:
+        return "section"
     arguments = typing.get_args(annotation)
     if type(None) in arguments:
         return " or ".join(_type(a, ("",)) for a in arguments if a is not type(None)) + " or null"
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     if annotation in names:
         return names[annotation]
-    if dataclasses.is_dataclass(annotation):
-        return "section"
     return {tuple: "list", dict: "mapping"}.get(typing.get_origin(annotation), str(annotation))

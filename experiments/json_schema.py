@@ -7,7 +7,7 @@ import functools
 import json
 from typing import Any
 
-from experiments.binding import hints, yaml_name
+from experiments.binding import hints, section_of, yaml_name
 from experiments.explain import attribute_docs, summary
 from experiments.leaves import duration_wanted
 from experiments.registry import PLACES, components, find
@@ -44,7 +44,8 @@ def _section(cls: type[Any], path: Path) -> dict[str, Any]:
         below = (*path, yaml_name(field))
         schema = _setting(cls, field, below)
         description = {"description": docs[field.name]} if field.name in docs else {}
-        properties[below[-1]] = description | schema | _default(field)
+        left_out = field.default is None and section_of(hints(cls)[field.name]) is not None
+        properties[below[-1]] = description | schema | ({} if left_out else _default(field))
     return {
         "description": summary(cls),
         "type": "object",
@@ -57,8 +58,8 @@ def _setting(cls: type[Any], field: Any, path: Path) -> dict[str, Any]:
     if path in PLACES:
         return _component(PLACES[path], path)
     annotation = hints(cls)[field.name]
-    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        section = _section(annotation, path)
+    if (cls := section_of(annotation)) is not None:
+        section = _section(cls, path)
         if path in SHORTHANDS:
             named = section["properties"][SHORTHANDS[path]]
             return {"anyOf": [{k: v for k, v in named.items() if k != "default"}, section]}

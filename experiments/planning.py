@@ -32,7 +32,7 @@ def math_hash(tree: dict[str, Any]) -> str:
 def streams_of(config: ExperimentConfig) -> int:
     """Return the number of streams the experiment's environments are divided into."""
     runtime = config.runtime
-    return runtime.streams or default_streams(config.env.num_envs, runtime.actors)
+    return runtime.streams or default_streams(config.width, runtime.actors)
 
 
 def learner_device(config: ExperimentConfig) -> str:
@@ -79,16 +79,18 @@ def make_plan(
             config_hash=math_hash(resolved.tree),
             earlier_hashes=earlier_hashes,
         ).load("latest")
-    itemsize = np.dtype(spec.obs_dtype).itemsize
-    capacity = final_obs_capacity(
-        int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
-        unroll=parts.agent.unroll,
-        envs=parts.envs,
-        autoreset=parts.probe.autoreset,
-    )
+    capacity = 0
+    if spec is not None and parts.probe is not None:
+        itemsize = np.dtype(spec.obs_dtype).itemsize
+        capacity = final_obs_capacity(
+            int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
+            unroll=parts.agent.unroll,
+            envs=parts.envs,
+            autoreset=parts.probe.autoreset,
+        )
     plan = RunPlan(
         factory=factory_name(build_parts),
-        config=plan_config(resolved.tree, streams, parts.probe),
+        config=plan_config(resolved.tree, streams, parts.probe, run_dir.resolve()),
         run_dir=str(run_dir.resolve()),
         seed=config.seed,
         actors=runtime.actors,
@@ -105,6 +107,7 @@ def make_plan(
         checksum=runtime.checksum,
         threads_per_actor=runtime.threads_per_actor,
         learner_threads=config.learner.threads,
+        accumulate=config.learner.accumulate,
         device=learner_device(config),
         start_deadline_s=runtime.start_deadline_s,
         step_deadline_s=runtime.step_deadline_s,
@@ -119,10 +122,11 @@ def make_plan(
         keep_best=config.checkpoint.keep_best,
         config_hash=math_hash(resolved.tree),
         stop={
-            "env_steps": config.stop.env_steps,
+            "env_steps": config.stop.env_steps or config.stop.tokens,
             "updates": config.stop.updates,
             "seconds": config.stop.wall_time,
             "episode_return": config.stop.return_,
+            "loss": config.stop.loss,
         },
         resume=None if checkpoint is None else str(checkpoint.path),
         epoch=0 if checkpoint is None else checkpoint.state.get("epoch", 0) + 1,

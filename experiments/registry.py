@@ -22,6 +22,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "agent": {
         "a3c": "agents.a3c.config:A3CConfig",
         "impala": "agents.impala.config:ImpalaConfig",
+        "lm": "agents.lm.config:LMConfig",
         "dummy": "experiments.bench.dummy:DummyConfig",
     },
     "estimator": {"backprop": "rlcore.learners.config:BackpropConfig"},

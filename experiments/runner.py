@@ -91,7 +91,7 @@ def run(
         command=_command(config, overrides),
         facts={
             "agent": settings.resolved_types().get("agent"),
-            "environment": settings.env.id,
+            "environment" if settings.data is None else "data": settings.source_name,
             "config hash": resolved.hash,
         },
         threads={"actor": settings.runtime.threads_per_actor, "learner": settings.learner.threads},
@@ -188,7 +188,7 @@ class Session:
         config, track = self.config, self.config.track
         view = RunView(
             self.folder.path.name,
-            target_steps=config.stop.env_steps,
+            target_steps=config.stop.env_steps or config.stop.tokens,
             target_seconds=config.stop.wall_time,
             actors=config.runtime.actors,
         )
@@ -196,7 +196,7 @@ class Session:
         if wandb is not None:
             settings["mode"] = wandb
         settings.pop("group", None)
-        tags = (config.resolved_types().get("agent", ""), config.env.id)
+        tags = (config.resolved_types().get("agent", ""), config.source_name)
         return open_tracker(
             self.folder.path,
             jsonl=track.jsonl,
@@ -253,7 +253,9 @@ class Session:
         from experiments.resume import earlier_hashes
         from rlcore.runtime.placement import place
 
-        parts = ExperimentParts(self.config, streams_of(self.config))
+        parts = ExperimentParts(
+            self.config, streams_of(self.config), run_dir=self.folder.path.resolve()
+        )
         plan, checkpoint = make_plan(
             self.resolved,
             parts,
@@ -311,7 +313,7 @@ class Session:
         if kind == "checkpoint":
             record = {"step/env": message["step"], "checkpoint/seconds": message["seconds"]}
             self.tracker.log(record | {"checkpoint/bytes": message["bytes"]})
-            if not message["final"]:
+            if not message["final"] and self.config.env is not None:
                 self.evaluator.offer(message["step"])
         elif kind == "checkpoint_failed":
             self.tracker.event("warning", message=f"checkpoint not written: {message['message']}")
@@ -327,7 +329,7 @@ class Session:
         reason = (placement.result or {}).get("reason", "")
         if self._signal is not None:
             raise Interrupted(self._signal, self.run)
-        if self.config.eval.episodes:
+        if self.config.eval.episodes and self.config.env is not None:
             self._evaluate()
         self.tracker.event("done", reason=reason, path=str(self.folder.path))
         self._status("finished", reason)

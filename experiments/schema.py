@@ -84,38 +84,83 @@ class EnvConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """The token data set that is read, in an exact order, instead of stepping environments.
+
+    Attributes:
+        path: Folder that ``rlcore data`` made, from the folder the command runs in.
+        length: Tokens that a row feeds to the network.
+        rows: Rows that an update trains on.
+        packing: ``cut`` joins documents and cuts them into rows; ``fit`` puts as many whole ones
+            into a row as fit; ``single`` puts one into each.
+        response: Tokens that each response is padded to with EOS, which are targets too; null
+            leaves responses as they are.
+        shuffle: Whether each epoch has an order of its own; otherwise that of the file.
+        checksum: Compare the files with their checksums before the run starts.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
+    path: str
+    length: int = 256
+    rows: int = 64
+    packing: Literal["cut", "fit", "single"] = "cut"
+    response: int | None = None
+    shuffle: bool = True
+    checksum: bool = True
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "length", "rows", "response")
+        if not self.path.strip():
+            raise ConfigError("path must not be empty")
+        if self.rows > MAX_ENVS:
+            raise ConfigError(f"rows must be <= {MAX_ENVS}, got {self.rows}")
+        if self.response is not None and self.packing == "cut":
+            raise ConfigError(
+                "response pads whole responses: it needs packing 'fit' or 'single', got 'cut'"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StopConfig:
     """When the run ends: at the first limit reached.
 
     Attributes:
         env_steps: Environment steps.
+        tokens: Tokens read, with ``data``.
         updates: Learner updates.
         wall_time: Training time, for example ``8h``.
         return_: Mean return of the last 100 training episodes.
+        loss: Loss on held-out data, with ``data``, measured every ``eval.every`` updates.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
     env_steps: int | None = None
+    tokens: int | None = None
     updates: int | None = None
     wall_time: float | None = None
     return_: float | None = None
+    loss: float | None = None
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "env_steps", "updates")
-        _positive(self, "wall_time")
+        _at_least(self, 1, "env_steps", "tokens", "updates")
+        _positive(self, "wall_time", "loss")
         if self.return_ is not None and not math.isfinite(self.return_):
             raise ConfigError(f"return must be finite, got {self.return_:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalConfig:
-    """Evaluation on fresh environments.
+    """Evaluation on fresh environments; with ``data``, on its held-out split.
 
     Attributes:
-        every: Environment steps between evaluations during training; null for the final one alone.
+        every: Environment steps (with ``data``, updates) between evaluations during training; null
+            for the final one alone.
         episodes: Whole episodes; 0 for no evaluation.
         deterministic: Take the most likely action instead of sampling.
         num_envs: Environments stepped together; null for up to 10.
+        rows: With ``data``, held-out rows to measure; null for all.
+        samples: With ``data``, texts that are generated at each evaluation into samples.jsonl.
+        sample_tokens: Longest of them, in tokens.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
@@ -123,10 +168,13 @@ class EvalConfig:
     episodes: int = 100
     deterministic: bool = True
     num_envs: int | None = None
+    rows: int | None = None
+    samples: int = 0
+    sample_tokens: int = 128
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "episodes")
-        _at_least(self, 1, "every", "num_envs")
+        _at_least(self, 0, "episodes", "samples")
+        _at_least(self, 1, "every", "num_envs", "rows", "sample_tokens")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +254,8 @@ class ExperimentConfig:
         rlcore: Version of the file format.
         name: Name of the experiment; part of the run folder's name.
         seed: Root of every random stream.
-        env: The environments.
+        env: The environments; either they or ``data`` are given.
+        data: The token data set of an experiment that learns from one.
         agent: The algorithm, by ``type``.
         learner: How batches become parameters.
         runtime: Who runs where and waits for whom.
@@ -220,7 +269,8 @@ class ExperimentConfig:
     rlcore: int = FORMAT_VERSION
     name: str = "experiment"
     seed: int = 0
-    env: EnvConfig
+    env: EnvConfig | None = None
+    data: DataConfig | None = None
     agent: Any
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -235,6 +285,18 @@ class ExperimentConfig:
         _at_least(self, 0, "seed")
         if not self.name.strip():
             raise ConfigError("name must not be empty")
+
+    @property
+    def width(self) -> int:
+        """Environments, or rows an update: what streams divide among themselves."""
+        if self.data is not None:
+            return self.data.rows
+        return 0 if self.env is None else self.env.num_envs
+
+    @property
+    def source_name(self) -> str:
+        """What the agent learns from: the environment's id, or the data set's folder."""
+        return self.data.path if self.data is not None else self.env.id if self.env else ""
 
     def resolved_types(self) -> dict[str, str]:
         """Return the ``type`` of each component."""

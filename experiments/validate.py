@@ -150,10 +150,13 @@ def _plain_data(value: Any, where: str) -> Any:
 
 def derived(config: ExperimentConfig) -> list[str]:
     """Return the values computed from others, with their origin."""
-    runtime, count = config.runtime, config.env.num_envs
+    runtime, count = config.runtime, config.width
     streams = runtime.streams or default_streams(count, runtime.actors)
     unroll = getattr(config.agent, "unroll", None)
     lines = []
+    if config.data is not None:
+        tokens = config.data.rows * config.data.length
+        return [f"derived: tokens of an update <= {tokens} (data.rows x data.length)"]
     if runtime.streams is None:
         lines.append(f"derived: runtime.streams = {streams} (from env.num_envs={count})")
     lines.append(f"derived: environments of a stream = {count // streams} (num_envs / streams)")

@@ -232,6 +232,8 @@ class LearnerConfig:
         on_nonfinite: What a NaN or infinite loss or gradient does: ``skip`` leaves everything as it
             was and counts, ``zero`` takes the bad gradient entries as 0, ``raise`` stops the run.
         max_consecutive_skips: Skips in a row after which the run stops.
+        accumulate: Parts that the rows of an update are split into, one after the other, to bound
+            memory; with ``data``.
         device: ``auto`` takes a CUDA device where there is one.
         threads: Intra-op threads of the learner's process.
         debug_purity: Compute the first batch's gradient twice and stop if the two differ: a loss
@@ -245,6 +247,7 @@ class LearnerConfig:
     max_grad_norm: float | None = 40.0
     on_nonfinite: Literal["skip", "raise", "zero"] = "skip"
     max_consecutive_skips: int = 5
+    accumulate: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 1
     debug_purity: bool = False
@@ -252,7 +255,7 @@ class LearnerConfig:
     def __post_init__(self) -> None:
         if self.max_grad_norm is not None:
             _positive("max_grad_norm", self.max_grad_norm)
-        for name in ("max_consecutive_skips", "threads"):
+        for name in ("max_consecutive_skips", "accumulate", "threads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}")
         check_combination(self.estimator, self.optimizer, self.parallelism)

@@ -89,21 +89,22 @@ def _at_least(name: str, value: int | None, least: int) -> None:
         raise ConfigError(f"{name} must be >= {least}, got {value}")
 
 
-def default_streams(num_envs: int, actors: int) -> int:
+def default_streams(num_envs: int, actors: int, setting: str = "env.num_envs") -> int:
     """Return how many streams ``num_envs`` environments are divided into: a divisor, at most 4.
 
-    It does not depend on ``actors``, so that adding one changes no stream and no batch.
+    It does not depend on ``actors``, so that adding one changes no stream and no batch. Rows of a
+    data set are divided likewise; ``setting`` names in messages where the number comes from.
 
     Raises:
         ConfigError: There are fewer environments or fewer streams than actors.
     """
     if not 1 <= actors <= num_envs:
-        raise ConfigError(f"runtime.actors must be in [1, env.num_envs = {num_envs}], got {actors}")
+        raise ConfigError(f"runtime.actors must be in [1, {setting} = {num_envs}], got {actors}")
     streams = max(n for n in range(1, _STREAMS_WANTED + 1) if num_envs % n == 0)
     if streams < actors:
         enough = next(n for n in range(actors, num_envs + 1) if num_envs % n == 0)
         raise ConfigError(
-            f"runtime.actors={actors} wants as many streams, and env.num_envs={num_envs} gives "
+            f"runtime.actors={actors} wants as many streams, and {setting}={num_envs} gives "
             f"{streams} by default: set runtime.streams to {enough} or another divisor from "
             f"{actors} on"
         )

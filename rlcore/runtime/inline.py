@@ -78,11 +78,11 @@ class InlineRun:
         if not self.keeper.finished and not self.keeper.holds():
             train_once(self.loop, self.keeper)
             self.keeper.turn()
-        record = self.loop.last_report() if self.keeper.finished else self.loop.report()
-        if record is not None:
-            padded = float(self.channels.control.actor[:, ctl.PADDED].sum())
-            record |= {"fault/restarts": 0.0, "fault/healthy": float(len(self._actors))}
-            record["runtime/rows_padded"] = padded
+        for record in self.loop.records(final=self.keeper.finished):
+            if "eval/loss" not in record:
+                padded = float(self.channels.control.actor[:, ctl.PADDED].sum())
+                record |= {"fault/restarts": 0.0, "fault/healthy": float(len(self._actors))}
+                record["runtime/rows_padded"] = padded
             self._emit("metrics", record=record)
         if self.keeper.finished:
             self.finished = True

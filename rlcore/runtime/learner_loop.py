@@ -322,25 +322,38 @@ class LearnerLoop:
         """Count time spent waiting for fragments."""
         self._phases.wait += seconds
 
-    def last_report(self) -> Metrics | None:
-        """Return the record that ends the run; where a limit was met, with a measurement."""
-        if self.validation is not None and self.stop_reason is not None:
+    def records(self, final: bool = False) -> list[Metrics]:
+        """Return the records that are due: a report, and what was measured on held-out data.
+
+        With ``final`` the run has ended: there is a report, and a measurement of what the run has
+        come to where a limit ended it.
+        """
+        if final and self.validation is not None and self.stop_reason is not None:
             self._validate(self.validation)
-        return self.report(force=True)
+        report, measured = self.report(force=final), self._measured
+        self._measured = {}
+        found = [] if report is None else [report]
+        return [*found, self._axes() | measured] if measured else found
+
+    def _axes(self) -> Metrics:
+        steps = self.totals.env_steps
+        axes = {
+            "step/env": steps,
+            "step/update": self.totals.updates,
+            "time/wall_s": self.seconds(),
+        }
+        return axes if self.frames_per_step is not None else axes | {"step/tokens": steps}
 
     def report(self, force: bool = False) -> Metrics | None:
         """Return a metric record if ``report_every_s`` has passed (or ``force``), else ``None``."""
         now = self._clock()
         elapsed = now - self._last_report
-        due = elapsed >= self.report_every_s and self._last is not None
-        if not (force or due or self._measured):
+        if not force and (elapsed < self.report_every_s or self._last is None):
             return None
         totals = self.totals
         totals.seconds = self.seconds()
         record: Metrics = {
-            "step/env": totals.env_steps,
-            "step/update": totals.updates,
-            "time/wall_s": totals.seconds,
+            **self._axes(),
             "lag/dropped": totals.dropped_fragments,
             "runtime/steps_dropped": totals.dropped_steps,
             "runtime/batches_empty": totals.empty_batches,
@@ -356,15 +369,13 @@ class LearnerLoop:
         env, trained, updates = self._at_report
         span = max(elapsed, 1e-9)
         if self.frames_per_step is None:
-            record["step/tokens"] = totals.env_steps
             record["perf/tokens_per_s"] = (totals.trained_steps - trained) / span
         else:
             record["step/frames"] = totals.env_steps * self.frames_per_step
             record["perf/env_steps_per_s"] = (totals.env_steps - env) / span
             record["perf/trained_steps_per_s"] = (totals.trained_steps - trained) / span
         record["perf/updates_per_s"] = (totals.updates - updates) / span
-        record |= self._update_metrics() | self._measured
-        self._measured = {}
+        record |= self._update_metrics()
         self._at_report = (totals.env_steps, totals.trained_steps, totals.updates)
         self._last_report = now
         return record

@@ -259,13 +259,13 @@ def learner_main(args: dict[str, Any], messages: Messages) -> None:
     while not keeper.finished:
         if not keeper.holds() and train_once(loop, keeper):
             channels.signal_free()
-            record = loop.report()
-            if record is not None:
+            for record in loop.records():
                 messages.send("metrics", record=record)
         else:
             wait_for_data(channels, loop, keeper)
         keeper.turn()
-    messages.send("metrics", record=loop.last_report())
+    for record in loop.records(final=True):
+        messages.send("metrics", record=record)
     messages.send(
         "done", reason=loop.stop_reason or "stop requested", saved=str(keeper.saved or "")
     )

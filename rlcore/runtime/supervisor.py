@@ -177,7 +177,7 @@ class Supervisor:
         return messages
 
     def _from_learner(self, message: Message) -> Message:
-        if message["kind"] == "metrics" and message["record"]:
+        if message["kind"] == "metrics" and "eval/loss" not in message["record"]:
             message["record"] |= self.health()
         elif message["kind"] == "done":
             self._done = message

@@ -138,6 +138,7 @@ class RowReader:
         seed: Root of the order.
         shuffle: Whether epochs are shuffled.
         partial: Keep the last, shorter row of ``cut`` (evaluation).
+        fingerprint: Checksum of the data set.
 
     Attributes:
         rows: Rows of an epoch.
@@ -151,8 +152,10 @@ class RowReader:
         seed: int,
         shuffle: bool = True,
         partial: bool = False,
+        fingerprint: str = "",
     ) -> None:
         self.file = file
+        self.fingerprint = fingerprint
         self.layout = layout
         self.order: RowOrder = make_order(
             file,
@@ -165,6 +168,10 @@ class RowReader:
             lengths=layout.lengths(file),
         )
         self.rows = self.order.rows
+
+    def fields(self) -> dict[str, Field]:
+        """Return the arrays of a fragment of rows."""
+        return self.layout.fields()
 
     def read(self, first: int, arrays: Arrays) -> int:
         """Fill ``arrays`` with the rows from number ``first`` on; return the tokens in them.

@@ -1,0 +1,204 @@
+"""Language-model training as an agent: it never acts, it minimises a loss of rows of tokens."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from agents.lm.config import LMConfig
+from agents.lm.dropout import add_dropout
+from agents.lm.log_probs import token_log_probs
+from agents.lm.losses import (
+    causal_lm_loss,
+    exact_count_loss,
+    mask_exactly,
+    mask_probability,
+    mask_tokens,
+    masked_diffusion_loss,
+    stratified_times,
+    uniform_counts,
+)
+from rlcore.data.spec import ArraySpec
+from rlcore.data.tokens.spec import TokenSpec
+from rlcore.errors import ConfigError
+from rlcore.learners.base import Batch, LossOutput
+from rlcore.nn.transformer import AttentionMask, Transformer
+
+Features = Callable[..., Tensor]
+
+
+class LMAgent:
+    """Causal or masked-diffusion language modelling.
+
+    A batch holds ``tokens`` and ``targets`` ``[B, W]``, ``noise`` ``[B]`` and, where rows are not
+    one document from end to end, ``documents`` ``[B, W]`` (:mod:`rlcore.data.tokens.rows`).
+
+    Args:
+        config: Settings.
+        spec: The data set.
+
+    Raises:
+        ConfigError: The data set and the settings do not fit together.
+    """
+
+    unroll = 1
+    reduction = "mean"
+
+    def __init__(self, config: LMConfig, spec: TokenSpec) -> None:
+        self.config = config
+        self.token_spec = spec
+        self.causal = config.objective == "causal"
+        self.overlap = 1 if self.causal else 0
+        self._features: dict[int, Features] = {}
+        if not self.causal and spec.mask_id is None:
+            raise ConfigError(
+                f"agent.objective 'diffusion' needs a mask token, which the data set "
+                f"{spec.folder or 'given'} does not have: make it with --special mask"
+            )
+        if config.normalise == "response" and spec.packing != "single":
+            raise ConfigError(
+                "agent.normalise 'response' needs one document a row: set data.packing to "
+                f"'single', got '{spec.packing}'"
+            )
+        tables = config.network.position_tables
+        if any(len(table) < spec.length for table in tables):
+            raise ConfigError(
+                f"agent.network.position_tables must name a row for each of the {spec.length} "
+                f"positions, got {min(map(len, tables))}"
+            )
+        if config.pretrained is None:
+            with torch.device("meta"):
+                self.build_network()  # raises now, before any process starts
+
+    @property
+    def width(self) -> int:
+        """Tokens of a row: a causal model's last one is predicted and never read."""
+        return self.token_spec.length + self.overlap
+
+    def spec(self) -> ArraySpec:
+        """Return no arrays beyond the rows' own."""
+        return {}
+
+    def build_network(self) -> Transformer:
+        """Return the network: fresh, from torch's global generator, or the pretrained one.
+
+        Raises:
+            ConfigError: The pretrained one does not fit the data set.
+        """
+        config = self.config
+        if config.pretrained is None:
+            network = Transformer(config.network.transformer(self.token_spec, causal=self.causal))
+        else:
+            network = self._pretrained(config.pretrained)
+        if config.network.dropout:
+            add_dropout(network, config.network.dropout)
+        return network
+
+    def _pretrained(self, folder: str) -> Transformer:
+        from rlcore.nn.transformer import from_pretrained
+
+        network = cast(Transformer, from_pretrained(folder, dtype=torch.float32))
+        found, wanted = network.config.vocab_size, self.token_spec.vocab_size
+        if found < wanted:
+            raise ConfigError(
+                f"agent.pretrained {folder} has {found} tokens; the data set has {wanted}"
+            )
+        return network
+
+    # -- losses ---------------------------------------------------------------------------------
+
+    def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
+        """Return the objective of a batch; its random numbers follow from ``batch["noise"]``."""
+        with self._randomness(network, batch):
+            return self._loss(cast(Transformer, network), batch, exact=False)
+
+    def held_out_loss(self, network: nn.Module, batch: Batch) -> LossOutput:
+        """Return the loss for evaluation: the same, in diffusion the exact-count estimate."""
+        return self._loss(cast(Transformer, network), batch, exact=True)
+
+    def _loss(self, network: Transformer, batch: Batch, *, exact: bool) -> LossOutput:
+        tokens, targets = batch["tokens"].long(), batch["targets"]
+        documents = batch.get("documents")
+        if self.causal:
+            log_probs = self._log_probs(
+                network,
+                tokens[:, :-1],
+                tokens[:, 1:],
+                None if documents is None else documents[:, :-1],
+            )
+            return causal_lm_loss(log_probs, next_token_targets(targets, documents))
+        generator = torch.Generator(tokens.device).manual_seed(int(batch["noise"][0]))
+        uniforms = torch.rand(tokens.shape, generator=generator, device=tokens.device)
+        rows, normalise = len(tokens), self.config.normalise
+        if exact:
+            u = torch.rand(rows, generator=generator, device=tokens.device)
+            counts = uniform_counts(u, targets)
+            masked = mask_exactly(uniforms, counts, targets)
+        else:
+            u = torch.rand((), generator=generator, device=tokens.device)
+            p = mask_probability(stratified_times(rows, u), self.config.eps)
+            masked = mask_tokens(uniforms, p, targets)
+        seen = tokens.masked_fill(masked, cast(int, self.token_spec.mask_id))
+        log_probs = self._log_probs(network, seen, tokens, documents)
+        if exact:
+            return exact_count_loss(log_probs, masked, counts, targets, normalise=normalise)
+        return masked_diffusion_loss(log_probs, masked, p, targets, normalise=normalise)
+
+    def _log_probs(
+        self, network: Transformer, seen: Tensor, truth: Tensor, documents: Tensor | None
+    ) -> Tensor:
+        """Return float32 ``[B, S]``: the log-probability of ``truth`` given ``seen``."""
+        weight = network.embed.weight if network.lm_head is None else network.lm_head.weight
+        bfloat16 = self.config.precision == "bfloat16"
+        with torch.autocast(seen.device.type, torch.bfloat16, enabled=bfloat16):
+            hidden = self._network(network)(seen, documents)
+        if bfloat16:
+            hidden, weight = hidden.bfloat16(), weight.bfloat16()
+        return token_log_probs(hidden, weight, truth)
+
+    def _network(self, network: Transformer) -> Features:
+        """Return ``(ids, documents) -> hidden``, compiled once a network where asked for."""
+        causal = self.causal
+
+        def features(ids: Tensor, documents: Tensor | None) -> Tensor:
+            mask = AttentionMask(causal=causal, documents=documents)
+            return network.hidden(ids, mask=mask)
+
+        if not self.config.compile:
+            return features
+        key = id(network)
+        if key not in self._features:
+            self._features[key] = torch.compile(features)
+        return self._features[key]
+
+    @contextlib.contextmanager
+    def _randomness(self, network: nn.Module, batch: Batch) -> Iterator[None]:
+        """Draw dropout from the batch's own seed and leave the global generators as they were."""
+        if not (self.config.network.dropout and network.training):
+            yield
+            return
+        device = batch["tokens"].device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(int(batch["noise"][0]))
+            yield
+
+    def validation(self, rows: Any, **settings: Any) -> Any:
+        """Return what measures the network on held-out rows; see :class:`HeldOut`."""
+        from agents.lm.validation import HeldOut
+
+        return HeldOut(self, rows, **settings)
+
+
+def next_token_targets(targets: Tensor, documents: Tensor | None) -> Tensor:
+    """Return which positions of a row predict the next token, ``[B, W - 1]`` for ``[B, W]``.
+
+    The next token must be a target and belong to the same document.
+    """
+    wanted = targets[:, 1:]
+    if documents is not None:
+        wanted = wanted & (documents[:, 1:] == documents[:, :-1])
+    return wanted

@@ -1,0 +1,122 @@
+"""Settings of language-model training; importing this module loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from rlcore.data.tokens.spec import TokenSpec
+from rlcore.errors import ConfigError
+from rlcore.ops.policy_loss.limits import check_at_least, check_choice, check_share
+
+if TYPE_CHECKING:
+    from agents.lm.agent import LMAgent
+
+Objective = Literal["causal", "diffusion"]
+Precision = Literal["float32", "bfloat16"]
+Normalise = Literal["batch", "response"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LMNetworkConfig:
+    """The transformer; see :class:`rlcore.nn.transformer.TransformerConfig`.
+
+    Attributes:
+        dim: Width of the residual stream.
+        layers: Number of blocks.
+        heads: Query heads.
+        kv_heads: Key and value heads; null for as many.
+        hidden: SwiGLU width; null for 8/3 ``dim``, rounded up to a multiple of 64.
+        rope: Whether queries and keys are rotated by their position.
+        rope_theta: Base of the rotary frequencies.
+        qk_norm: Whether queries and keys are normed before they are rotated.
+        tie_embeddings: Whether the head's matrix is that of the embeddings.
+        position_tables: Learned embeddings by position: each is a table from the position to a row
+            of its own embedding matrix.
+        dropout: Share of embeddings and of what each mixer and MLP adds that is set to 0 in
+            training.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    dim: int = 256
+    layers: int = 6
+    heads: int = 8
+    kv_heads: int | None = None
+    hidden: int | None = None
+    rope: bool = True
+    rope_theta: float = 1e4
+    qk_norm: bool = False
+    tie_embeddings: bool = False
+    position_tables: tuple[tuple[int, ...], ...] = ()
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        self.transformer(TokenSpec(vocab_size=2, length=2), causal=True)
+
+    def transformer(self, spec: TokenSpec, *, causal: bool) -> Any:
+        """Return the transformer's own configuration for a data set.
+
+        Raises:
+            ConfigError: The sizes do not fit together.
+        """
+        from rlcore.nn.transformer.config import TransformerConfig
+
+        names = ("dim", "layers", "heads", "kv_heads", "hidden", "rope", "rope_theta", "qk_norm",
+                 "tie_embeddings", "position_tables")  # fmt: skip
+        return TransformerConfig(
+            vocab_size=spec.vocab_size,
+            causal=causal,
+            eos_id=spec.eos_id,
+            mask_id=spec.mask_id,
+            **{name: getattr(self, name) for name in names},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LMConfig:
+    """Language models from a data set: pretraining, and fine-tuning on prompts with responses.
+
+    Attributes:
+        objective: ``causal`` predicts the next token; ``diffusion`` the masked ones (LLaDA).
+        network: The transformer, where it starts from random weights.
+        pretrained: Folder of a Hugging Face layout to start from instead; null for random weights.
+        precision: ``bfloat16`` computes the forward pass in it; weights, sums and the loss stay
+            float32.
+        compile: Compile the network with ``torch.compile``.
+        normalise: What the diffusion loss is a mean over: ``batch``, all tokens of an update;
+            ``response``, each row's own tokens first, so that long and short ones count equally.
+        eps: Smallest probability of a mask in the diffusion objective.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    reads: ClassVar[str] = "data"
+    objective: Objective = "causal"
+    network: LMNetworkConfig = field(default_factory=LMNetworkConfig)
+    pretrained: str | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    normalise: Normalise = "batch"
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_choice("objective", self.objective, get_args(Objective))
+        check_choice("precision", self.precision, get_args(Precision))
+        check_choice("normalise", self.normalise, get_args(Normalise))
+        check_share("eps", self.eps)
+        check_at_least("eps", self.eps, 1e-9)
+        if self.normalise == "response" and self.objective != "diffusion":
+            raise ConfigError(
+                f"normalise 'response' goes with objective 'diffusion', got '{self.objective}'"
+            )
+
+    def build(self, spec: TokenSpec) -> LMAgent:
+        """Return the agent for a data set.
+
+        Raises:
+            ConfigError: The data set and the settings do not fit together.
+        """
+        from agents.lm.agent import LMAgent
+
+        return LMAgent(self, spec)
