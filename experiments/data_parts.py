@@ -1,4 +1,4 @@
-"""From the ``data`` section of an experiment to the agent, the rows it reads and what is held out."""
+"""From an experiment's ``data`` section to the agent, the rows it reads and what is held out."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from agents.lm.config import LMConfig
 from agents.lm.dropout import add_dropout
-from agents.lm.log_probs import token_log_probs
 from agents.lm.losses import (
     causal_lm_loss,
     exact_count_loss,
@@ -27,8 +26,10 @@ from rlcore.data.tokens.spec import TokenSpec
 from rlcore.errors import ConfigError
 from rlcore.learners.base import Batch, LossOutput
 from rlcore.nn.transformer import AttentionMask, Transformer
+from rlcore.ops.log_prob import linear_log_probs
 
 Features = Callable[..., Tensor]
+_IGNORED = -100
 
 
 class LMAgent:
@@ -124,13 +125,10 @@ class LMAgent:
         tokens, targets = batch["tokens"].long(), batch["targets"]
         documents = batch.get("documents")
         if self.causal:
-            log_probs = self._log_probs(
-                network,
-                tokens[:, :-1],
-                tokens[:, 1:],
-                None if documents is None else documents[:, :-1],
-            )
-            return causal_lm_loss(log_probs, next_token_targets(targets, documents))
+            wanted = next_token_targets(targets, documents)
+            seen = None if documents is None else documents[:, :-1]
+            log_probs = self._log_probs(network, tokens[:, :-1], tokens[:, 1:], wanted, seen)
+            return causal_lm_loss(log_probs, wanted)
         generator = torch.Generator(tokens.device).manual_seed(int(batch["noise"][0]))
         uniforms = torch.rand(tokens.shape, generator=generator, device=tokens.device)
         rows, normalise = len(tokens), self.config.normalise
@@ -143,22 +141,31 @@ class LMAgent:
             p = mask_probability(stratified_times(rows, u), self.config.eps)
             masked = mask_tokens(uniforms, p, targets)
         seen = tokens.masked_fill(masked, cast(int, self.token_spec.mask_id))
-        log_probs = self._log_probs(network, seen, tokens, documents)
+        log_probs = self._log_probs(network, seen, tokens, masked, documents)
         if exact:
             return exact_count_loss(log_probs, masked, counts, targets, normalise=normalise)
         return masked_diffusion_loss(log_probs, masked, p, targets, normalise=normalise)
 
     def _log_probs(
-        self, network: Transformer, seen: Tensor, truth: Tensor, documents: Tensor | None
+        self,
+        network: Transformer,
+        seen: Tensor,
+        truth: Tensor,
+        wanted: Tensor,
+        documents: Tensor | None,
     ) -> Tensor:
-        """Return float32 ``[B, S]``: the log-probability of ``truth`` given ``seen``."""
+        """Return float32 ``[B, S]``: the log-probability of ``truth`` given ``seen``.
+
+        It is 0 where it is not ``wanted``.
+        """
         weight = network.embed.weight if network.lm_head is None else network.lm_head.weight
         bfloat16 = self.config.precision == "bfloat16"
         with torch.autocast(seen.device.type, torch.bfloat16, enabled=bfloat16):
             hidden = self._network(network)(seen, documents)
         if bfloat16:
             hidden, weight = hidden.bfloat16(), weight.bfloat16()
-        return token_log_probs(hidden, weight, truth)
+        chosen = truth.masked_fill(~wanted, _IGNORED)
+        return linear_log_probs(hidden, weight, chosen, ignore_index=_IGNORED).log_probs
 
     def _network(self, network: Transformer) -> Features:
         """Return ``(ids, documents) -> hidden``, compiled once a network where asked for."""

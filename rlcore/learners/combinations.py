@@ -39,7 +39,9 @@ class OptimizerConfig(AxisConfig, Protocol):
 
     Attributes:
         lr: Step size at the start.
-        anneal: ``none``, or ``linear`` to lower ``lr`` to 0 over the run's step budget.
+        anneal: ``none``, or how ``lr`` falls over the run's step budget.
+        anneal_to: Share of ``lr`` that is left at the end of it.
+        warmup: Share of the budget over which the step size rises.
     """
 
     @property
@@ -47,6 +49,12 @@ class OptimizerConfig(AxisConfig, Protocol):
 
     @property
     def anneal(self) -> str: ...  # noqa: D102 - an attribute
+
+    @property
+    def anneal_to(self) -> float: ...  # noqa: D102 - an attribute
+
+    @property
+    def warmup(self) -> float: ...  # noqa: D102 - an attribute
 
     def build(self) -> Any:
         """Return a :class:`rlcore.learners.base.UpdateRule`."""

@@ -32,7 +32,10 @@ from rlcore.learners.config import LearnerConfig
 from rlcore.learners.errors import EmptyBatchError
 from rlcore.learners.flat import FlatParameters
 from rlcore.learners.nonfinite import BadUpdate, bad_tensors, first_bad
+from rlcore.learners.optim.decay import weight_matrices
+from rlcore.learners.optim.rules import Adam
 from rlcore.learners.purity import check_purity
+from rlcore.learners.schedule import step_size
 from rlcore.learners.state import learner_state, load_learner_state
 from rlcore.learners.tally import DeviceTally, HostTally
 
@@ -84,6 +87,8 @@ class ComposedLearner:
         self.parallel: ParallelStrategy = config.parallelism.build()
         self.rule: UpdateRule = config.optimizer.build()
         self.rule.bind(self.theta, self.flat.bounds, state)
+        if isinstance(self.rule, Adam) and getattr(config.optimizer, "decay", "all") != "all":
+            self.rule.decay_only(weight_matrices(network, self.flat))
         self.progress = 0.0
         self.keep_bad: Callable[[BadUpdate], None] | None = None
         self._lock = lock or contextlib.nullcontext
@@ -112,9 +117,7 @@ class ComposedLearner:
     @property
     def lr(self) -> float:
         """Step size at the current progress."""
-        optimizer = self.config.optimizer
-        share = 1.0 - self.progress if optimizer.anneal == "linear" else 1.0
-        return optimizer.lr * share
+        return step_size(self.config.optimizer, self.progress)
 
     def pull(self) -> None:
         """Copy the shared parameters into the network (Hogwild)."""

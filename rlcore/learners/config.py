@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rlcore.learners.base import GradientEstimator, ParallelStrategy, UpdateRule
     from rlcore.learners.composed import ComposedLearner
 
-Anneal = Literal["none", "linear"]
+Anneal = Literal["none", "linear", "cosine"]
 _FORBID: dict[str, Any] = {"extra": "forbid"}
 
 
@@ -47,6 +47,13 @@ def _share(name: str, value: float) -> None:
         raise ConfigError(f"{name} must be in [0, 1), got {value}")
 
 
+def _check_schedule(optimizer: OptimizerConfig) -> None:
+    _share("warmup", optimizer.warmup)
+    _share("anneal_to", optimizer.anneal_to)
+    if optimizer.anneal_to and optimizer.anneal == "none":
+        raise ConfigError(f"anneal_to needs anneal, got anneal_to {optimizer.anneal_to} without it")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SGDConfig:
     """Gradient descent: ``m <- momentum m + (1 - dampening) g``, ``theta <- theta - lr m``.
@@ -56,7 +63,9 @@ class SGDConfig:
         momentum: Share of the last direction that is kept; 0 is plain SGD.
         dampening: Share of the gradient left out of the direction; equal to ``momentum`` it gives
             the moving average of Mnih et al. 2016, section 4.5. Needs momentum.
-        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+        anneal: ``linear`` or ``cosine`` lowers the step size over the run's step budget.
+        anneal_to: Share of ``lr`` that is left at the end of it.
+        warmup: Share of the budget over which the step size rises from 0.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
@@ -66,9 +75,12 @@ class SGDConfig:
     momentum: float = 0.0
     dampening: float = 0.0
     anneal: Anneal = "none"
+    anneal_to: float = 0.0
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _check_schedule(self)
         _share("momentum", self.momentum)
         _share("dampening", self.dampening)
         if self.dampening and not self.momentum:
@@ -89,7 +101,9 @@ class AdamConfig:
         lr: Step size.
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
-        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+        anneal: ``linear`` or ``cosine`` lowers the step size over the run's step budget.
+        anneal_to: Share of ``lr`` that is left at the end of it.
+        warmup: Share of the budget over which the step size rises from 0.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
@@ -99,9 +113,12 @@ class AdamConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     anneal: Anneal = "none"
+    anneal_to: float = 0.0
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _check_schedule(self)
         _positive("eps", self.eps)
         for beta in self.betas:
             _share("betas", beta)
@@ -122,7 +139,11 @@ class AdamWConfig:
         betas: Decay of the first and second moment.
         eps: Added to the root of the second moment.
         weight_decay: Share of the weights, times ``lr``, taken off each update.
-        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+        decay: What it applies to: ``all`` parameters, or weight ``matrices`` alone, which leaves
+            out norms, biases and embeddings.
+        anneal: ``linear`` or ``cosine`` lowers the step size over the run's step budget.
+        anneal_to: Share of ``lr`` that is left at the end of it.
+        warmup: Share of the budget over which the step size rises from 0.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
@@ -132,14 +153,20 @@ class AdamWConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 1e-2
+    decay: Literal["all", "matrices"] = "all"
     anneal: Anneal = "none"
+    anneal_to: float = 0.0
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _check_schedule(self)
         _positive("eps", self.eps)
         for beta in self.betas:
             _share("betas", beta)
         _not_negative("weight_decay", self.weight_decay)
+        if self.decay not in ("all", "matrices"):
+            raise ConfigError(f"decay must be 'all' or 'matrices', got {self.decay!r}")
 
     def build(self) -> UpdateRule:
         """Return the update rule."""
@@ -162,7 +189,9 @@ class RMSPropConfig:
         eps_inside: True divides by ``sqrt(g + eps)``, false by ``sqrt(g) + eps``.
         g_init: Starting value of ``g``.
         momentum: Share of the last direction that is kept.
-        anneal: ``linear`` lowers the step size to 0 over the run's step budget.
+        anneal: ``linear`` or ``cosine`` lowers the step size over the run's step budget.
+        anneal_to: Share of ``lr`` that is left at the end of it.
+        warmup: Share of the budget over which the step size rises from 0.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _FORBID
@@ -175,9 +204,12 @@ class RMSPropConfig:
     g_init: float = 1.0
     momentum: float = 0.0
     anneal: Anneal = "none"
+    anneal_to: float = 0.0
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _check_schedule(self)
         _positive("eps", self.eps)
         _share("alpha", self.alpha)
         _share("momentum", self.momentum)

@@ -47,7 +47,7 @@ class SlowSGD(SGD):
 class SlowSGDConfig:
     name: ClassVar[str] = "slow"
     clashes: ClassVar[Mapping[str, str]] = {}
-    lr, anneal = 1.0, "none"
+    lr, anneal, anneal_to, warmup = 1.0, "none", 0.0, 0.0
 
     def build(self) -> SlowSGD:
         return SlowSGD()

@@ -91,10 +91,12 @@ class FlatRule:
 
     def _runs(self, present: Sequence[int] | None) -> list[tuple[int, int]]:
         """Return runs of neighbouring parameters, as index pairs into ``bounds``."""
-        if present is None:
-            return [(0, len(self.bounds) - 1)]
+        return [(0, len(self.bounds) - 1)] if present is None else self._neighbours(present)
+
+    @staticmethod
+    def _neighbours(indices: Sequence[int]) -> list[tuple[int, int]]:
         runs: list[tuple[int, int]] = []
-        for index in present:
+        for index in indices:
             if runs and runs[-1][1] == index:
                 runs[-1] = (runs[-1][0], index + 1)
             else:
@@ -217,6 +219,11 @@ class Adam(FlatRule):
         self.betas = betas
         self.eps = eps
         self.weight_decay = weight_decay
+        self._decayed: list[tuple[int, int]] | None = None
+
+    def decay_only(self, indices: Sequence[int]) -> None:
+        """Let weight decay apply to these parameters alone, given in rising order."""
+        self._decayed = self._neighbours(indices)
 
     def state_spec(self, bounds: Sequence[int], dtype: torch.dtype) -> StateSpec:
         """Return both moments and one step counter a parameter tensor."""
@@ -290,12 +297,18 @@ class Adam(FlatRule):
 
     def _apply(self, grad: Tensor, lr: float, start: int, stop: int) -> None:
         self.state["step"][start:stop].add_(1.0)
+        if self.weight_decay and self._decayed is not None:
+            for first, last in self._decayed:
+                a, b = max(first, start), min(last, stop)
+                if a < b:
+                    chosen = self.theta[self.bounds[a] : self.bounds[b]]
+                    chosen.mul_(1.0 - lr * self.weight_decay)
         beta1, beta2 = self.betas
         moments = self.state["exp_avg"], self.state["exp_avg_sq"]
         scale, shift, size = self._corrections(self._step(start), lr)
         for window in self._windows(start, stop):
             theta, d, m, v, root = _cut(window, self.theta, grad, *moments, self._scratch)
-            if self.weight_decay:
+            if self.weight_decay and self._decayed is None:
                 theta.mul_(1.0 - lr * self.weight_decay)
             m.lerp_(d, 1.0 - beta1)
             v.mul_(beta2).addcmul_(d, d, value=1.0 - beta2)
