@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 training failed; 2 wrong settings or usage; 3 an optional 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -20,10 +21,15 @@ from rlcore.errors import (
     MissingDependencyError,
     RlcoreError,
     RunFolderError,
+    RunFolderWriteError,
 )
 from rlcore.redact import Redactor, redact_output
 
 FAILED, USAGE, MISSING, CHECKPOINT, INTERRUPTED = 1, 2, 3, 4, 130
+_STORAGE = {  # what the place of a file is to blame for, and no line of rlcore
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 app = typer.Typer(
     name="rlcore",
@@ -61,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader went away, for example `rlcore ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {where}{error.strerror}", err=True)
+        return FAILED
 
 
 def _invoke(words: list[str]) -> int:
@@ -87,6 +99,8 @@ def exit_code(error: RlcoreError) -> int:
         return MISSING
     if isinstance(error, CheckpointError):
         return CHECKPOINT
+    if isinstance(error, RunFolderWriteError):
+        return FAILED
     return USAGE if isinstance(error, ConfigError | RunFolderError) else FAILED
 
 

@@ -12,7 +12,7 @@ import shutil
 import socket
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 from experiments.environment_record import environment_record
 from experiments.git_record import git_record
 from experiments.runs import CONFIG_FILE, LATEST, STATUS_FILE, is_run
-from rlcore.errors import RunFolderError
+from rlcore.errors import RunFolderError, RunFolderWriteError
 from rlcore.redact import Redactor
 
 State = Literal["starting", "running", "finished", "failed", "interrupted", "preempted"]
@@ -29,6 +29,7 @@ FOLDERS = ("logs", "checkpoints", "eval", "videos", "plots")
 LOCK_FILE = ".lock"
 MAX_SLUG_BYTES = 80
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # none that are easily taken for another
+_ELSEWHERE = "; choose another place with --out"
 _RESERVED = {LATEST, *FOLDERS}
 _log = logging.getLogger(__name__)
 
@@ -108,12 +109,13 @@ class RunFolder:
             new: With ``explicit``, add to the name if it exists instead of refusing.
 
         Raises:
-            RunFolderError: The folder exists, or cannot be written.
+            RunFolderError: The folder exists.
+            RunFolderWriteError: It cannot be written.
         """
-        with _clear_errors(Path(root)):
+        with _clear_errors(Path(root), _ELSEWHERE):
             path = _make_folder(Path(root), name, seed, explicit=explicit, new=new)
         try:
-            with _clear_errors(path):
+            with _clear_errors(path, _ELSEWHERE):
                 run = cls(path)
                 run._fill(
                     {
@@ -136,7 +138,8 @@ class RunFolder:
         """Take over the folder of a run to go on with it.
 
         Raises:
-            RunFolderError: It is not a run folder, it is in use, or it cannot be written.
+            RunFolderError: It is not a run folder, or it is in use.
+            RunFolderWriteError: It cannot be written.
         """
         path = Path(path).resolve()
         if not is_run(path):
@@ -165,7 +168,7 @@ class RunFolder:
         """Write a file of the folder in one step, with secrets replaced.
 
         Raises:
-            RunFolderError: It cannot be written.
+            RunFolderWriteError: It cannot be written.
         """
         path = self.path / name
         with _clear_errors(self.path):
@@ -176,7 +179,7 @@ class RunFolder:
         """Write a JSON file of the folder in one step, with secrets replaced.
 
         Raises:
-            RunFolderError: It cannot be written.
+            RunFolderWriteError: It cannot be written.
         """
         text = json.dumps(self._redactor.data(value), indent=1, ensure_ascii=False, default=str)
         return self.write_text(name, text + "\n")
@@ -325,7 +328,8 @@ def _replace(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", errors="replace")
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
 
 
@@ -351,11 +355,12 @@ def _point_latest(path: Path) -> None:
 
 
 @contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def _clear_errors(path: Path, advice: str = "") -> Iterator[None]:
     try:
         yield
+    except RunFolderWriteError as error:
+        raise RunFolderWriteError(f"{error}{advice}") from error
     except OSError as error:
-        raise RunFolderError(
-            f"the run folder {path} cannot be written: {error.strerror or error}; choose another "
-            "place with --out"
+        raise RunFolderWriteError(
+            f"the run folder {path} cannot be written: {error.strerror or error}{advice}"
         ) from error

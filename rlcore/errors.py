@@ -42,7 +42,11 @@ class ActorLostError(RlcoreError):
 
 
 class RunFolderError(RlcoreError):
-    """A run folder exists already, is locked by another run, or cannot be written."""
+    """A run folder exists already, is missing, or is locked by another run."""
+
+
+class RunFolderWriteError(RunFolderError):
+    """A run folder cannot be written: the disk is full or read-only, a permission is missing."""
 
 
 class LearnerError(RlcoreError):

@@ -26,6 +26,7 @@ from rlcore.errors import (
     MissingDependencyError,
     RlcoreError,
     RunFolderError,
+    RunFolderWriteError,
 )
 
 FILE = """\
@@ -118,7 +119,7 @@ class _Preempted(RlcoreError):
 @pytest.mark.parametrize(
     ("error", "code"),
     [(ConfigError("x"), 2), (RunFolderError("x"), 2), (MissingDependencyError("x"), 3),
-     (CheckpointError("x"), 4), (RlcoreError("x"), 1), (LearnerError("x"), 1),
+     (RunFolderWriteError("x"), 1), (CheckpointError("x"), 4), (RlcoreError("x"), 1), (LearnerError("x"), 1),
      (_Stopped("x"), 130), (_Preempted("x"), 0)],
 )  # fmt: skip
 def test_exit_code_of_each_error(error: RlcoreError, code: int) -> None:
