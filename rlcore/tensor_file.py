@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -295,6 +297,67 @@ def load_tensors(
                 _fill(file, entry, tensor.reshape(-1).view(torch.uint8).numpy(), path)
             tensors[name] = tensor
     return tensors
+
+
+class MappedTensors:
+    """The tensors of a file as views of its mapped bytes: nothing is read before it is used.
+
+    The views must not outlive the object. Writing into one changes the view alone.
+
+    Args:
+        path: The file.
+        max_bytes: Largest file to accept; by default the machine's memory.
+
+    Attributes:
+        entries: What the file holds, by name.
+
+    Raises:
+        CheckpointError: The file is missing or invalid.
+    """
+
+    def __init__(self, path: str | Path, max_bytes: int | None = None) -> None:
+        self.path = Path(path)
+        with _open(self.path) as file:
+            self.entries = _read_header(file, self.path, max_bytes)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def __enter__(self) -> MappedTensors:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._map.close()
+        except BufferError:
+            # A view is still referred to, for one by the traceback of an error: the mapping is
+            # freed with it.
+            pass
+
+    def view(self, name: str) -> Tensor:
+        """Return one tensor on the CPU, without copying it."""
+        import torch
+
+        entry = self.entries[name]
+        dtype: torch.dtype = getattr(torch, _DTYPES[entry.dtype][2])
+        if not entry.nbytes:
+            return torch.empty(entry.shape, dtype=dtype)
+        raw = torch.from_numpy(np.frombuffer(self._map, np.uint8, entry.nbytes, entry.start))
+        if entry.start % _DTYPES[entry.dtype][0]:
+            raw = raw.clone()  # a foreign writer need not align
+        return raw.view(dtype).view(entry.shape)
+
+    def release(self, name: str) -> None:
+        """Give back the memory that reading a tensor took; the file keeps its bytes."""
+        entry = self.entries[name]
+        # Whole pages inside the tensor: its neighbours may be in use.
+        start = -(-entry.start // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = entry.start + entry.nbytes - start
+        if length > 0:
+            self._map.madvise(mmap.MADV_DONTNEED, start, length)
 
 
 def load_arrays(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlcore.nn.transformer.memory import KVWrite, Memory
     from rlcore.nn.transformer.model import Transformer
     from rlcore.nn.transformer.moe import Routing
+    from rlcore.nn.transformer.pretrained import from_pretrained, save_pretrained
     from rlcore.ops.attention.masks import AttentionMask
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Routing",
     "Transformer",
     "TransformerConfig",
+    "from_pretrained",
+    "save_pretrained",
 ]
 
 _HOME = {
@@ -41,6 +44,8 @@ _HOME = {
     "Memory": "rlcore.nn.transformer.memory",
     "Routing": "rlcore.nn.transformer.moe",
     "Transformer": "rlcore.nn.transformer.model",
+    "from_pretrained": "rlcore.nn.transformer.pretrained",
+    "save_pretrained": "rlcore.nn.transformer.pretrained",
 }
 
 

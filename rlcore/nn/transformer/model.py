@@ -76,7 +76,8 @@ class Transformer(nn.Module):
             nn.Embedding(max(table) + 1, config.dim) for table in config.position_tables
         )
         for index, table in enumerate(config.position_tables):
-            self.register_buffer(f"position_table{index}", torch.tensor(table), persistent=False)
+            rows = torch.tensor(table, device="cpu")
+            self.register_buffer(f"position_table{index}", rows, persistent=False)
         self.rotary = Rotary(config) if config.rope else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = NORMS[config.norm](config.dim, config)
