@@ -110,15 +110,16 @@ def open_weights(folder: Path) -> Iterator[Mapping[str, MappedTensors]]:
     Raises:
         CheckpointError: A file is missing, invalid, or does not hold what the index says.
     """
+    shards = [(inside(folder, file), names) for file, names in shard_names(folder).items()]
     with ExitStack() as stack:
         where: dict[str, MappedTensors] = {}
-        for file, promised in shard_names(folder).items():
-            mapped = stack.enter_context(MappedTensors(inside(folder, file)))
+        for path, promised in shards:
+            mapped = stack.enter_context(MappedTensors(path))
             held = frozenset(mapped.entries)
             if promised is not None and held != promised:
                 missing, extra = sorted(promised - held), sorted(held - promised)
                 raise CheckpointError(
-                    f"{mapped.path}: holds other tensors than {INDEX} says; missing: "
+                    f"{path}: holds other tensors than {INDEX} says; missing: "
                     f"{missing!s:.200}, not wanted: {extra!s:.200}"
                 )
             where.update(dict.fromkeys(mapped.entries, mapped))

@@ -306,7 +306,6 @@ def _hugging_face_values(config: TransformerConfig, positions: int) -> dict[str,
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_size,
         "hidden_act": "silu",
         "max_position_embeddings": positions,
         "initializer_range": config.init_std,
@@ -317,6 +316,9 @@ def _hugging_face_values(config: TransformerConfig, positions: int) -> dict[str,
         "rope_theta": config.rope_theta,
         "rope_parameters": _rope_values(config),
     }
+    # A config without it means dim / heads in some layouts and 128 in others.
+    if config.head_dim is not None or config.qk_norm:
+        values["head_dim"] = config.head_size
     moe = config.mlp
     if isinstance(moe, MoeConfig):
         values |= {
