@@ -1,0 +1,143 @@
+"""Linear layers of few rows, with what stands before and after them in a transformer block.
+
+With few rows a linear layer is bound by the reading of its weights and by the time to start a
+kernel, so the norm before it, the gate or the addition after it ride along:
+
+=====================  ============================================
+``norm_linear``        ``rms_norm(x) W^T + b``
+``norm_gated_linear``  ``silu(rms_norm(x) W_g^T) * (rms_norm(x) W_u^T)``
+``linear_add``         ``residual + x W^T``
+=====================  ============================================
+
+Legend: ``N`` rows, ``D`` input width, ``F`` output width.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlcore.errors import ConfigError
+from rlcore.ops.backends import Backend
+from rlcore.ops.norm import fused_backend, rms_norm
+from rlcore.ops.swiglu import silu_mul
+
+
+def norm_linear(
+    x: Tensor,
+    norm_weight: Tensor,
+    eps: float,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Return the linear layer of the RMS-normed rows.
+
+    Args:
+        x: ``[N, D]``.
+        norm_weight: ``[D]``.
+        eps: Added to the mean square.
+        weight: ``[F, D]``.
+        bias: ``[F]``.
+        backend: See :mod:`rlcore.ops.backends`. Only ``reference`` and ``torch`` have gradients:
+            ``auto`` takes ``torch`` where one is wanted.
+
+    Returns:
+        ``[N, F]``. The kernel sums ``x * norm_weight`` and scales the sum by the row's norm, where
+        the other backends round the normed row first.
+
+    Raises:
+        ConfigError: Shapes do not fit, or the backend cannot run here.
+    """
+    _check("norm_linear", x, weight, {"norm_weight": (norm_weight, weight.shape[1:])})
+    chosen = fused_backend(backend, x, norm_weight, weight, bias)
+    if chosen == "triton":
+        from rlcore.ops.fused_linear_triton import fused_linear_triton
+
+        return fused_linear_triton(x, weight, norm=(norm_weight, eps), bias=bias)
+    normed = rms_norm(x, norm_weight, eps, backend=_twin(chosen))
+    out = _linear(normed, weight, chosen)
+    return out if bias is None else out + bias
+
+
+def norm_gated_linear(
+    x: Tensor, norm_weight: Tensor, eps: float, weight: Tensor, *, backend: Backend = "auto"
+) -> Tensor:
+    """Return the gated linear layer of the RMS-normed rows (Shazeer 2020, SwiGLU).
+
+    Args:
+        x: ``[N, D]``.
+        norm_weight: ``[D]``.
+        eps: Added to the mean square.
+        weight: ``[2 F, D]``: the gate's rows, then the others.
+        backend: As for :func:`norm_linear`.
+
+    Returns:
+        ``[N, F]``.
+
+    Raises:
+        ConfigError: Shapes do not fit, or the backend cannot run here.
+    """
+    _check("norm_gated_linear", x, weight, {"norm_weight": (norm_weight, weight.shape[1:])})
+    if weight.shape[0] % 2:
+        raise ConfigError(
+            f"norm_gated_linear wants weight [2 F, D], got shape {tuple(weight.shape)}"
+        )
+    chosen = fused_backend(backend, x, norm_weight, weight)
+    if chosen == "triton":
+        from rlcore.ops.fused_linear_triton import fused_linear_triton
+
+        return fused_linear_triton(x, weight, norm=(norm_weight, eps), gated=True)
+    twin = _twin(chosen)
+    normed = rms_norm(x, norm_weight, eps, backend=twin)
+    return silu_mul(_linear(normed, weight, chosen), backend=twin)
+
+
+def linear_add(x: Tensor, weight: Tensor, residual: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Return the residual stream after a linear layer.
+
+    Args:
+        x: ``[N, D]``.
+        weight: ``[F, D]``.
+        residual: ``[N, F]``.
+        backend: As for :func:`norm_linear`.
+
+    Returns:
+        ``[N, F]``.
+
+    Raises:
+        ConfigError: Shapes do not fit, or the backend cannot run here.
+    """
+    _check("linear_add", x, weight, {"residual": (residual, (x.shape[0], weight.shape[0]))})
+    chosen = fused_backend(backend, x, weight, residual)
+    if chosen == "triton":
+        from rlcore.ops.fused_linear_triton import fused_linear_triton
+
+        return fused_linear_triton(x, weight, residual=residual)
+    return residual + _linear(x, weight, chosen)
+
+
+def _twin(chosen: str) -> Backend:
+    return "reference" if chosen == "reference" else "torch"
+
+
+def _linear(x: Tensor, weight: Tensor, chosen: str) -> Tensor:
+    if chosen == "reference":
+        return (x[:, None, :] * weight[None, :, :]).sum(-1)
+    return F.linear(x, weight)
+
+
+def _check(
+    name: str, x: Tensor, weight: Tensor, others: dict[str, tuple[Tensor, tuple[int, ...]]]
+) -> None:
+    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
+        raise ConfigError(
+            f"{name} wants x [N, D] and weight [F, D], got {tuple(x.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    for other, (tensor, shape) in others.items():
+        if tuple(tensor.shape) != tuple(shape):
+            raise ConfigError(
+                f"{name} wants {other} of shape {tuple(shape)}, got {tuple(tensor.shape)}"
+            )
