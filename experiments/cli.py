@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 import typer
 
-from experiments import cli_env, cli_info, cli_runs, cli_train
+from experiments import cli_data, cli_env, cli_info, cli_runs, cli_train
 from experiments.cli_guard import check_agents_package
 from rlcore.errors import (
     CheckpointError,
     ConfigError,
+    DataError,
     MissingDependencyError,
     RlcoreError,
     RunFolderError,
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (cli_train, cli_runs, cli_info, cli_env):
+for _module in (cli_train, cli_runs, cli_info, cli_env, cli_data):
     _module.add_commands(app)
 
 
@@ -101,7 +102,7 @@ def exit_code(error: RlcoreError) -> int:
         return CHECKPOINT
     if isinstance(error, RunFolderWriteError):
         return FAILED
-    return USAGE if isinstance(error, ConfigError | RunFolderError) else FAILED
+    return USAGE if isinstance(error, ConfigError | DataError | RunFolderError) else FAILED
 
 
 def _speaks_for_itself(error: RlcoreError) -> bool:
