@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from rlcore.data.tokenizers.protocol import Tokenizer, TokenizerError, split_special
 from rlcore.errors import MissingDependencyError
@@ -30,14 +30,8 @@ _FIRST_MARK = 0x100000
 _WIDE = re.compile(r"\d{5}|\*")
 
 
-class ChatTokenizer(Tokenizer, Protocol):
-    """A tokenizer with a chat template."""
-
-    chat_template: str | None
-
-
 def encode_chat(
-    tokenizer: ChatTokenizer,
+    tokenizer: Tokenizer,
     messages: Sequence[Message],
     *,
     add_generation_prompt: bool = True,

@@ -15,7 +15,9 @@ from rlcore.data.tokenizers.word import WordTokenizer
 
 OWN_FILE = "rlcore_tokenizer.json"
 HUGGING_FACE_FILE = "tokenizer.json"
+TEMPLATE_FILE = "chat_template.jinja"
 FORMAT = 1
+MAX_TEMPLATE_BYTES = 1 << 20
 MAX_BYTES = 64 << 20
 MAX_TOKENS = 1 << 20
 _KEYS = {"byte": frozenset[str](), "char": frozenset({"alphabet"}), "word": frozenset({"words"})}
@@ -31,7 +33,9 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     path = Path(folder)
     if (path / OWN_FILE).exists():
-        return _own(path / OWN_FILE)
+        tokenizer = _own(path / OWN_FILE)
+        tokenizer.chat_template = read_template(path)
+        return tokenizer
     if (path / HUGGING_FACE_FILE).exists():
         from rlcore.data.tokenizers.hugging_face import HuggingFaceTokenizer
 
@@ -97,6 +101,29 @@ def write_json(path: Path, tree: Mapping[str, Any]) -> None:
 def write_own(folder: str | Path, tree: Mapping[str, Any]) -> None:
     """Write the settings of one of our tokenizers."""
     write_json(Path(folder) / OWN_FILE, {"format": FORMAT, **tree})
+
+
+def read_template(folder: Path) -> str | None:
+    """Return the chat template of a folder, or ``None``.
+
+    Raises:
+        TokenizerError: It is too large, or no UTF-8.
+    """
+    path = folder / TEMPLATE_FILE
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MAX_TEMPLATE_BYTES:
+        raise TokenizerError(f"{path}: is larger than {MAX_TEMPLATE_BYTES} bytes")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"{path}: is no UTF-8 ({error.reason})") from None
+
+
+def write_template(folder: str | Path, template: str | None) -> None:
+    """Write the chat template of a folder, if there is one."""
+    if template is not None:
+        (Path(folder) / TEMPLATE_FILE).write_text(template, encoding="utf-8")
 
 
 def _own(path: Path) -> Tokenizer:

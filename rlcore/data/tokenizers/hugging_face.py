@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 CONFIG_FILE = "tokenizer_config.json"
-TEMPLATE_FILE = "chat_template.jinja"
 MAX_CONFIG_BYTES = 8 << 20
-MAX_TEMPLATE_BYTES = 1 << 20
 _MODELS = ("BPE", "Unigram", "WordLevel", "WordPiece")
 _VIEWS = 8
 
@@ -88,6 +86,7 @@ class HuggingFaceTokenizer:
         self._bytes = byte_table(tree.get("decoder"), self._text_of, self._added)
         self.strips_first_space = self._bytes is not None and strips_first_space(tree["decoder"])
         self._views: dict[frozenset[str], tokenizers.Tokenizer] = {}
+        self.prefix = self._prefix()
 
     @classmethod
     def load(cls, folder: Path) -> HuggingFaceTokenizer:
@@ -112,8 +111,7 @@ class HuggingFaceTokenizer:
         files.write_json(folder / files.HUGGING_FACE_FILE, self._tree)
         config = {k: v for k, v in self._config.items() if k != "chat_template"}
         files.write_json(folder / CONFIG_FILE, config)
-        if self.chat_template is not None:
-            (folder / TEMPLATE_FILE).write_text(self.chat_template, encoding="utf-8")
+        files.write_template(folder, self.chat_template)
 
     # -- text to ids ------------------------------------------------------------------------------
 
@@ -130,6 +128,15 @@ class HuggingFaceTokenizer:
             hidden = set(self.specials.ids) - allowed - {self._unknown()}
             self._views[allowed] = _build(_renamed(self._tree, hidden)) if hidden else self._full
         return self._views[allowed]
+
+    def _prefix(self) -> tuple[int, ...]:
+        """Return the ids that the file's post-processor puts before a text."""
+        bare, whole = (
+            self._full.encode("a", add_special_tokens=wish).ids for wish in (False, True)
+        )
+        before = len(whole) - len(bare)
+        places = [n for n in range(before + 1) if whole[n : n + len(bare)] == bare]
+        return tuple(whole[: places[0]]) if bare and places else ()
 
     # -- ids to text ------------------------------------------------------------------------------
 
@@ -205,12 +212,7 @@ def _content(config: Mapping[str, Any], key: str) -> str | None:
 
 def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
     """Return the default chat template: a file of its own, or an entry of the settings."""
-    path = folder / TEMPLATE_FILE
-    found: Any = config.get("chat_template")
-    if path.is_file():
-        if path.stat().st_size > MAX_TEMPLATE_BYTES:
-            raise TokenizerError(f"{TEMPLATE_FILE} is larger than {MAX_TEMPLATE_BYTES} bytes")
-        found = path.read_text(encoding="utf-8", errors="strict")
+    found: Any = files.read_template(folder) or config.get("chat_template")
     if isinstance(found, list):
         named = {t.get("name"): t.get("template") for t in found if isinstance(t, dict)}
         found = named.get("default")

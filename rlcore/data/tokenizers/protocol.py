@@ -135,7 +135,15 @@ def split_special(text: str, allowed: Mapping[str, int]) -> Iterator[str | int]:
 
 
 class Tokenizer(Protocol):
-    """Text to ids and back."""
+    """Text to ids and back.
+
+    Attributes:
+        prefix: Ids that stand before every text that is given to a model.
+        chat_template: Jinja source that lays out a conversation, if there is one.
+    """
+
+    prefix: tuple[int, ...]
+    chat_template: str | None
 
     @property
     def vocab_size(self) -> int:
@@ -179,10 +187,13 @@ class Tokenizer(Protocol):
 class SpelledTokenizer:
     """Base of tokenizers whose tokens are fixed strings of bytes: text is their concatenation.
 
-    Ordinary tokens have the ids from 0 up, special tokens those after them.
+    Ordinary tokens have the ids from 0 up, special tokens those after them. A chat template may be
+    set after construction; it is saved and read with the rest.
     """
 
     kind = ""
+    prefix: tuple[int, ...] = ()
+    chat_template: str | None = None
 
     def __init__(self, pieces: Sequence[bytes], roles: Mapping[str, str], extra: Sequence[str]):
         self.specials = SpecialTokens.number(len(pieces), roles, extra)
@@ -226,10 +237,11 @@ class SpelledTokenizer:
 
     def save(self, folder: str | Path) -> None:
         """Write ``rlcore_tokenizer.json`` into a folder, which is made if it is missing."""
-        from rlcore.data.tokenizers.files import write_own
+        from rlcore.data.tokenizers.files import write_own, write_template
 
         tree: dict[str, Any] = {"type": self.kind, "special": self.specials.roles()}
         write_own(folder, tree | {"extra_special": self.specials.extra()} | self._vocabulary())
+        write_template(folder, self.chat_template)
 
     def _vocabulary(self) -> dict[str, Any]:
         return {}

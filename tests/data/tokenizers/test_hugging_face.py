@@ -113,6 +113,35 @@ def test_a_saved_tokenizer_comes_back_the_same(hugging_face, tmp_path):
             )
 
 
+@pytest.mark.parametrize(
+    ("single", "prefix"), [("<|begin|> $A", 1), ("<|begin|> <|begin|> $A <|im_end|>", 2), ("$A", 0)]
+)
+def test_the_prefix_is_what_the_file_puts_before_a_text(bpe, single, prefix):
+    from tokenizers import Tokenizer, processors
+
+    marks = [(t, bpe.specials.ids[t]) for t in ("<|begin|>", "<|im_end|>")]
+    built = Tokenizer.from_str(json.dumps(bpe._tree))
+    built.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+    tokenizer = HuggingFaceTokenizer(json.loads(built.to_str()), bpe._config)
+    assert tokenizer.prefix == (bpe.specials.bos_id,) * prefix
+    assert tokenizer.encode("a") == bpe.encode("a"), "nothing is added at the ends of a text"
+
+
+def test_chat_templates_are_read_from_each_place(bpe, tmp_path):
+    bpe.save(tmp_path)
+    assert load_tokenizer(tmp_path).chat_template is None
+    for value in ("in config", [{"name": "tool", "template": "x"},
+                                {"name": "default", "template": "in config"}]):  # fmt: skip
+        config = {**bpe._config, "chat_template": value}
+        (tmp_path / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
+        assert load_tokenizer(tmp_path).chat_template == "in config"
+    (tmp_path / "chat_template.jinja").write_text("in a file é", encoding="utf-8")
+    loaded = load_tokenizer(tmp_path)
+    assert loaded.chat_template == "in a file é"
+    loaded.save(tmp_path / "copy")
+    assert load_tokenizer(tmp_path / "copy").chat_template == "in a file é"
+
+
 def test_truncation_and_padding_of_a_file_are_not_obeyed(bpe):
     tree = {
         **bpe._tree,

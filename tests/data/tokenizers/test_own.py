@@ -139,6 +139,22 @@ def test_a_saved_tokenizer_comes_back_the_same(tokenizer, tmp_path):
     )
 
 
+def test_a_chat_template_is_saved_with_the_rest(tmp_path):
+    tokenizer = ByteTokenizer()
+    assert tokenizer.prefix == ()
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).chat_template is None
+    tokenizer.chat_template = "{{ messages[0].content }}é"
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path).chat_template == tokenizer.chat_template
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(TokenizerError, match="is no UTF-8"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "chat_template.jinja").write_bytes(b"x" * ((1 << 20) + 1))
+    with pytest.raises(TokenizerError, match="is larger than"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize("tokenizer", tokenizers(), ids=lambda t: t.kind)
 @pytest.mark.parametrize("token", [-1, 10**6])
 def test_ids_outside_the_vocabulary_are_refused(tokenizer, token):

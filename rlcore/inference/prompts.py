@@ -1,0 +1,29 @@
+"""A prompt's text as ids, with what the tokenizer puts before every text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rlcore.data.tokenizers import Tokenizer, TokenizerError
+
+
+def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> list[int]:
+    """Return the ids of a prompt; ids are taken as they are.
+
+    An empty text becomes the token that begins a sequence, or else the one that ends it: after
+    either a model begins anew.
+
+    Raises:
+        TokenizerError: A text without a tokenizer, an empty prompt without such a token, or a text
+            that cannot be spelled.
+    """
+    if not isinstance(prompt, str):
+        return list(prompt)
+    if tokenizer is None:
+        raise TokenizerError(f"prompt {prompt!r:.60} is text, and there is no tokenizer; give ids")
+    ids = [*tokenizer.prefix, *tokenizer.encode(prompt)]
+    specials = tokenizer.specials
+    first = specials.eos_id if specials.bos_id is None else specials.bos_id
+    if not ids and first is None:
+        raise TokenizerError("the prompt is empty, and the tokenizer has no bos or eos token")
+    return ids or [first]  # type: ignore[list-item]
