@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from rlcore.ops.triton_jit import can_launch_early, jitted
@@ -28,7 +27,7 @@ class Tiling(NamedTuple):
 
 
 def tiling(rows: int, inputs: int, outputs: int) -> Tiling:
-    """Return the tile for ``[rows, inputs] x [inputs, outputs]``; as many programs as are useful."""
+    """Return the tile for ``[rows, inputs] x [inputs, outputs]``: small ones make many programs."""
     if rows <= 4:
         return Tiling(1, 4 if outputs < 2048 else 8, min(2048, 1 << (inputs - 1).bit_length()), 4)
     if rows <= 16:
