@@ -1,0 +1,110 @@
+"""Settings of the engine and of sampling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from rlcore.errors import ConfigError
+
+WeightUpdateMode = Literal["drain", "recompute", "keep_kv"]
+InvalidFork = Literal["continue", "stop"]
+
+ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """How much memory the engine takes and how it batches.
+
+    Attributes:
+        block_size: Slots of a block of the KV pool.
+        num_blocks: Blocks of the pool; null: as many as ``kv_fraction`` allows.
+        kv_fraction: Share of the free memory that the pool takes: on CUDA of the device, else of
+            4 GiB.
+        max_rows: Branches that decode at once.
+        max_row_blocks: Longest block list of a branch; null for 1024, or the pool if smaller.
+        prefill_chunk: Most prompt tokens of one step.
+        cuda_graph_buckets: Row counts for which a CUDA graph is captured; empty for none.
+        cascade: Whether blocks that siblings share are attended once for all of them; null for
+            where a fused kernel does it.
+        overlap: Whether step ``t + 1`` is launched before the tokens of step ``t`` are read; null
+            for on CUDA alone.
+        prefix_cache: Whether computed blocks are kept for later requests with the same beginning.
+        cache_generated: Whether blocks of generated tokens are kept too.
+        weight_update: The mode of :meth:`Engine.update_weights` where none is given.
+    """
+
+    block_size: int = 16
+    num_blocks: int | None = None
+    kv_fraction: float = 0.5
+    max_rows: int = 512
+    max_row_blocks: int | None = None
+    prefill_chunk: int = 8192
+    cuda_graph_buckets: tuple[int, ...] = ROW_BUCKETS
+    cascade: bool | None = None
+    overlap: bool | None = None
+    prefix_cache: bool = True
+    cache_generated: bool = True
+    weight_update: WeightUpdateMode = "recompute"
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cuda_graph_buckets", tuple(sorted(self.cuda_graph_buckets)))
+        for name in ("block_size", "max_rows", "prefill_chunk"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"engine.{name} must be >= 1, got {getattr(self, name)}")
+        for name in ("num_blocks", "max_row_blocks"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"engine.{name} must be >= 1 or null, got {value}")
+        if not 0.0 < self.kv_fraction < 1.0:
+            raise ConfigError(f"engine.kv_fraction must lie in (0, 1), got {self.kv_fraction}")
+        if any(bucket < 1 for bucket in self.cuda_graph_buckets):
+            raise ConfigError(
+                f"engine.cuda_graph_buckets must be >= 1, got {self.cuda_graph_buckets}"
+            )
+        if self.weight_update not in ("drain", "recompute", "keep_kv"):
+            raise ConfigError(
+                "engine.weight_update must be drain, recompute or keep_kv, got "
+                f"{self.weight_update!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingParams:
+    """How the next token is drawn from the logits.
+
+    The order is: repetition penalty, temperature, top-k, top-p. Drawn tokens are a function of
+    (``seed``, sample, branch, position) and the logits alone.
+
+    Attributes:
+        temperature: 0 takes the most probable token.
+        top_k: Keeps the ``k`` most probable tokens; 0 keeps all.
+        top_p: Keeps the fewest most probable tokens whose mass reaches it.
+        repetition_penalty: Divides positive and multiplies negative logits of tokens that the
+            branch sees (Keskar et al. 2019); 1 for none.
+        seed: Any integer.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0.0 and math.isfinite(self.temperature)):
+            raise ConfigError(f"sampling.temperature must be >= 0, got {self.temperature}")
+        if self.top_k < 0:
+            raise ConfigError(f"sampling.top_k must be >= 0 (0 keeps all), got {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ConfigError(f"sampling.top_p must lie in (0, 1], got {self.top_p}")
+        if not (self.repetition_penalty > 0.0 and math.isfinite(self.repetition_penalty)):
+            raise ConfigError(
+                f"sampling.repetition_penalty must be > 0, got {self.repetition_penalty}"
+            )

@@ -1,0 +1,291 @@
+"""The branch engine: generates token ids for many requests at once, with forks and joins.
+
+One engine serves plain generation, groups of samples of a prompt, conversations, and models that
+decide themselves to split a generation into branches and to merge them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rlcore.errors import ConfigError
+from rlcore.inference.branches import Branch, Sample, State
+from rlcore.inference.budgets import Budgets, WatchedTokens, stops, watched_ids
+from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.errors import EngineError
+from rlcore.inference.forks import BranchTree
+from rlcore.inference.handles import RequestHandle
+from rlcore.inference.history import plant
+from rlcore.inference.kv_store import KVStore
+from rlcore.inference.request import FinishReason, Request, check_ids
+from rlcore.inference.rows import RowTable
+from rlcore.inference.runner import EagerRunner, KVPool, Launch, Runner, pool_size
+from rlcore.inference.scheduler import Scheduler
+from rlcore.inference.sessions import Session
+from rlcore.inference.step_log import StepLog
+from rlcore.inference.tags import TagDriver
+from rlcore.inference.trace import ParallelTrace, build_trace
+from rlcore.inference.weights import WeightUpdater
+from rlcore.nn.transformer.model import Transformer
+
+MOST_ROW_BLOCKS = 1024
+
+
+class Engine:
+    """Generates with one model on one device.
+
+    Args:
+        model: Moved to evaluation mode; its parameters are shared, not copied.
+        config: Memory and batching.
+        version: Version of the model's weights.
+
+    Attributes:
+        scheduler: Which branches run.
+        tree: Forks and joins.
+        runner: Runs the model.
+    """
+
+    def __init__(
+        self, model: Transformer, config: EngineConfig | None = None, *, version: int = 0
+    ) -> None:
+        self.model = model.eval()
+        self.config = EngineConfig() if config is None else config
+        weight = model.embed.weight
+        shape = model.config
+        if not shape.causal:
+            raise ConfigError("the engine generates from left to right: wanted a causal model")
+        blocks = pool_size(self.config, shape, weight.dtype, weight.device)
+        self.store = KVStore(blocks, self.config, version)
+        width = min(self.config.max_row_blocks or MOST_ROW_BLOCKS, blocks)
+        rows = RowTable(self.config.max_rows, width, self.config.block_size, shape.vocab_size)
+        self.pool = KVPool(
+            shape, blocks, self.config.block_size, weight.dtype, weight.device
+        )
+        self.scheduler = Scheduler(
+            self.store, rows, StepLog(self.config.max_rows), self.config
+        )
+        self.tree = BranchTree(self.scheduler)
+        self.budgets = Budgets(self.scheduler)
+        self.runner = self._make_runner(weight.device)
+        self.scheduler.drain, self.scheduler.budget = self.drain, self.budget
+        self.watched = WatchedTokens(shape.vocab_size)
+        self.updater = WeightUpdater(self)
+        self._handles: dict[Sample, tuple[RequestHandle, int]] = {}
+        self._drivers: dict[Sample, TagDriver] = {}
+        self._pending: Launch | None = None
+        self._arrivals = 0
+        self._counts = dict.fromkeys(("requests", "finished", "tokens", "steps", "forks"), 0)
+
+    def _make_runner(self, device: torch.device) -> Runner:
+        if device.type == "cuda" and self.config.cuda_graph_buckets:
+            from rlcore.inference.graph_runner import GraphRunner
+
+            return GraphRunner(self.model, self.pool, self.scheduler.rows, self.config)
+        return EagerRunner(self.model, self.pool, device)
+
+    @property
+    def version(self) -> int:
+        """Version of the weights that the next step uses."""
+        return self.store.version
+
+    # Requests.
+
+    def submit(self, request: Request) -> RequestHandle:
+        """Queue a request.
+
+        Raises:
+            RequestError: Token ids do not fit the vocabulary, or a tag is in the prompt.
+            RequestTooLargeError: It could not run even alone.
+        """
+        request.check_ids(self.model.config.vocab_size)
+        driver = None
+        if request.parallel is not None:
+            driver = TagDriver(self, request.parallel)
+            driver.check_prompt(request)
+        samples = [Sample(request, i, self._arrivals) for i in range(request.n)]
+        plant(samples, self.tree)
+        for sample in samples:
+            try:
+                self.tree.check_room(sample)
+            except ConfigError:
+                for other in samples:
+                    self.tree.release(other.root, "aborted")
+                raise
+        self._arrivals += 1
+        handle = RequestHandle(self, request, samples)
+        for sample in samples:
+            if driver is not None:
+                self._drivers[sample] = driver
+            self._counts["requests"] += 1
+            self.activate(sample, handle)
+            self.scheduler.enqueue(sample.root)
+        return handle
+
+    def activate(self, sample: Sample, handle: RequestHandle) -> None:
+        """Watch a sample's tokens and report its end to ``handle``."""
+        self._handles[sample] = (handle, sample.index if len(handle.traces) > 1 else 0)
+        self.scheduler.samples[sample.arrival, sample.index] = sample
+        self.watched.add(self._watched_ids(sample))
+
+    def _watched_ids(self, sample: Sample) -> set[int]:
+        driver = self._drivers.get(sample)
+        return watched_ids(sample.request) | (set() if driver is None else driver.watched_ids)
+
+    def generate(self, requests: Sequence[Request]) -> list[ParallelTrace]:
+        """Run requests to their end; return the traces of all samples, request by request."""
+        handles = [self.submit(request) for request in requests]
+        return [trace for handle in handles for trace in handle.result()]
+
+    def open_session(
+        self,
+        *,
+        sampling: SamplingParams | None = None,
+        stop_ids: Sequence[int] = (),
+        stop_sequences: Sequence[Sequence[int]] = (),
+    ) -> Session:
+        """Open a conversation: its keys and values stay from turn to turn."""
+        return Session(self, sampling or SamplingParams(), stop_ids, stop_sequences)
+
+    def check_ids(self, ids: Sequence[int], name: str) -> None:
+        """Raise ``RequestError`` unless ``ids`` lie in the vocabulary."""
+        check_ids(ids, self.model.config.vocab_size, name)
+
+    # Steps.
+
+    def step(self) -> bool:
+        """Run one step; return whether there was anything to do."""
+        self.scheduler.admit()
+        self.scheduler.grow()
+        prefill = self.scheduler.prefill_batch()
+        rows = self.scheduler.rows.occupied()
+        if prefill is None and len(rows) == 0:
+            return self.drain()
+        launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
+        self.runner.launch(prefill, self.scheduler.rows, launch)
+        self.scheduler.launched += 1
+        self._counts["steps"] += 1
+        before, self._pending = self._pending, launch
+        if before is not None:
+            self._act_on(before)
+        if not self.runner.overlaps:
+            self.drain()
+        return True
+
+    def run_one(self, handle: RequestHandle) -> None:
+        """Run one step for a handle that waits.
+
+        Raises:
+            EngineError: There is nothing to run.
+        """
+        if not self.step() and not handle.done:
+            raise EngineError("nothing is left to run: a branch waits to be joined or extended")
+
+    def drain(self) -> bool:
+        """Read the tokens of a launched step and act on them; return whether there was one."""
+        launch, self._pending = self._pending, None
+        if launch is not None:
+            self._act_on(launch)
+        return launch is not None
+
+    def _act_on(self, launch: Launch) -> None:
+        drawn = self.runner.read(launch)
+        table = self.scheduler.rows
+        valid = table.tenant[launch.rows] == launch.tenants
+        rows, tokens = launch.rows[valid], drawn.tokens[valid]
+        self.scheduler.log.write(
+            rows, tokens, drawn.log_probs[valid], drawn.raw_log_probs[valid], launch.version
+        )
+        self._counts["tokens"] += len(rows)
+        table.remaining[rows] -= 1
+        due = rows[self.watched.mask[tokens] | (table.remaining[rows] <= 0)]
+        found = [branch for row in due if (branch := self.scheduler.by_row[row]) is not None]
+        for branch in sorted(found):
+            if branch.state is State.DECODE:
+                self._look_at(branch)
+
+    def _look_at(self, branch: Branch) -> None:
+        """Act on a branch whose last token is watched, or whose budget may be used up."""
+        self.scheduler.pull(branch)
+        driver = self._drivers.get(branch.sample)
+        if stops(branch):
+            self.end_branch(branch, "stop")
+        elif driver is not None:
+            driver.on_token(branch)
+        if branch.sample in self._handles:
+            self.budget(branch.sample)
+
+    def budget(self, sample: Sample) -> None:
+        """Hold a sample to its limits."""
+        seated = self.budgets.count(sample)
+        if sample.generated >= sample.token_limit:
+            self.finish(sample, "length")
+            return
+        for branch in self.budgets.share(sample, seated):
+            self.end_branch(branch, "length")
+
+    def end_branch(self, branch: Branch, reason: FinishReason) -> None:
+        """Stop a branch: with the root ends the sample, a child waits to be joined."""
+        if branch.parent is None:
+            self.finish(branch.sample, reason)
+            return
+        self.tree.end(branch, reason)
+        driver = self._drivers.get(branch.sample)
+        if driver is not None:
+            driver.child_ended(branch)
+
+    def finish(self, sample: Sample, reason: FinishReason) -> None:
+        """End a sample and hand out its trace; does nothing where it has ended."""
+        if sample not in self._handles:
+            return
+        handle, place = self._handles.pop(sample)
+        for branch in sample.branches:
+            self.scheduler.lift(branch)
+            branch.state = State.FORKED if branch.fork is not None else State.HELD
+            branch.finish_reason = branch.finish_reason or reason
+        self.scheduler.note_peak(sample)
+        sample.finish_reason = reason
+        self.watched.remove(self._watched_ids(sample))
+        handle.traces[place] = build_trace(sample, reason, sample.turn_start)
+        self._counts["finished"] += 1
+        self._counts["forks"] += sample.n_forks
+        if not sample.request.keep or reason in ("aborted", "dropped"):
+            self.forget(sample)
+
+    def forget(self, sample: Sample) -> None:
+        """Give up what an ended sample holds."""
+        for branch in sorted(sample.branches, reverse=True):
+            self.tree.release(branch, branch.finish_reason or "dropped")
+        self._drivers.pop(sample, None)
+        self.scheduler.samples.pop((sample.arrival, sample.index), None)
+
+    def pull(self, branch: Branch) -> None:
+        """Append to a branch what its row has drawn and was read."""
+        self.scheduler.pull(branch)
+
+    # Weights and figures.
+
+    def update_weights(
+        self, state: dict[str, Any], version: int, mode: str | None = None
+    ) -> None:
+        """Load new weights; see :class:`WeightUpdater`."""
+        self.updater.update(state, version, mode or self.config.weight_update)
+
+    def stats(self) -> dict[str, float]:
+        """Return counts since the start, and what is in use now."""
+        cache, pool = self.store.cache, self.store.pool
+        return self._counts | {
+            "prefill_tokens": self.scheduler.prefill_tokens,
+            "preemptions": self.scheduler.preemptions,
+            "cache_hits": cache.hits,
+            "cache_misses": cache.misses,
+            "cache_evictions": cache.evictions,
+            "cached_blocks": len(cache.blocks),
+            "used_blocks": pool.used,
+            "peak_blocks": pool.peak,
+            "total_blocks": pool.num_blocks,
+            "decoding": len(self.scheduler.rows.occupied()),
+            "waiting": sum(b.state is State.QUEUED for b in self.scheduler.queue),
+        }

@@ -1,0 +1,93 @@
+"""The packed batch of known tokens whose keys and values a step computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlcore.inference.branches import Stretch
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a stretch that one step computes.
+
+    Attributes:
+        ids: Its tokens.
+        position: Position of the first.
+        places: (block, first slot, count) of where their keys and values go.
+        blocks, fills: What the last of them sees, itself included.
+    """
+
+    ids: list[int]
+    position: int
+    places: list[tuple[int, int, int]]
+    blocks: list[int]
+    fills: list[int]
+
+    @classmethod
+    def of(cls, stretch: Stretch, first: int, places: list[tuple[int, int, int]]) -> Chunk:
+        """Describe the tokens of ``stretch`` from ``first`` on that were just given ``places``."""
+        count = sum(place[2] for place in places)
+        blocks = [block for seen in stretch.sees for block in seen.blocks] + stretch.blocks
+        fills = [fill for seen in stretch.sees for fill in seen.fills] + stretch.fills
+        return cls(
+            stretch.ids[first : first + count], stretch.start + first, places, blocks, fills
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PrefillBatch:
+    """Chunks as arrays; ``N`` tokens, ``R`` chunks, ``M`` blocks of the longest list.
+
+    Attributes:
+        ids, positions, slots: int64 ``[N]``.
+        starts: int32 ``[R + 1]``.
+        table, fill: int32 ``[R, M]``.
+    """
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    starts: NDArray[np.int32]
+    table: NDArray[np.int32]
+    fill: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], block_size: int) -> PrefillBatch:
+        """Pack chunks."""
+        counts = [len(chunk.ids) for chunk in chunks]
+        width = max(len(chunk.blocks) for chunk in chunks)
+        table = np.zeros((len(chunks), width), np.int32)
+        fill = np.zeros((len(chunks), width), np.int32)
+        for row, chunk in enumerate(chunks):
+            table[row, : len(chunk.blocks)] = chunk.blocks
+            fill[row, : len(chunk.fills)] = chunk.fills
+        pieces = [(chunk.position, len(chunk.ids)) for chunk in chunks]
+        places = [place for chunk in chunks for place in chunk.places]
+        return cls(
+            ids=np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in chunks]),
+            positions=_ranges([start for start, _ in pieces], [count for _, count in pieces]),
+            slots=_ranges(
+                [block * block_size + slot for block, slot, _ in places],
+                [count for _, _, count in places],
+            ),
+            starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+            table=table,
+            fill=fill,
+        )
+
+    @property
+    def max_query(self) -> int:
+        """Tokens of the longest chunk."""
+        return int(np.diff(self.starts).max())
+
+
+def _ranges(starts: Sequence[int], counts: Sequence[int]) -> NDArray[np.int64]:
+    """Return ``starts[i], starts[i] + 1, ...`` of each range, one after the other."""
+    begins = np.repeat(np.asarray(starts, np.int64), counts)
+    offsets = np.arange(len(begins)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return begins + offsets

@@ -1,0 +1,112 @@
+"""What a caller asks of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from rlcore.errors import ConfigError
+from rlcore.inference.config import InvalidFork, SamplingParams
+from rlcore.inference.errors import RequestError
+
+if TYPE_CHECKING:
+    from rlcore.inference.parallel.schema import ParallelSchema
+    from rlcore.inference.trace import ParallelTrace
+
+FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
+"""Why a branch ended: a stop token or sequence, a budget, its closing tag, the join that took it
+in, a fork that the schema refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParallelOptions:
+    """Whether and how tokens of the model fork and join branches.
+
+    Attributes:
+        schema: The tags.
+        max_branches: Most branches of a fork; null for the schema's.
+        max_depth: Deepest nesting; null for the schema's.
+        min_fork_budget: A fork wants this many tokens left.
+        on_invalid: Whether a request whose fork is refused stops, or goes on in sequence.
+    """
+
+    schema: ParallelSchema
+    max_branches: int | None = None
+    max_depth: int | None = None
+    min_fork_budget: int = 32
+    on_invalid: InvalidFork = "stop"
+
+    def __post_init__(self) -> None:
+        for name in ("max_branches", "max_depth"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"parallel.{name} must be >= 1 or null, got {value}")
+        if self.min_fork_budget < 0:
+            raise ConfigError(f"parallel.min_fork_budget must be >= 0, got {self.min_fork_budget}")
+        if self.on_invalid not in ("continue", "stop"):
+            raise ConfigError(
+                f"parallel.on_invalid must be continue or stop, got {self.on_invalid!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One prompt and what to do with it.
+
+    Attributes:
+        prompt: Token ids, or the trace of an earlier request to go on from: its branches and joins
+            are kept.
+        max_new_tokens: Most new tokens of a sample, forced ones included, summed over branches.
+        max_path_tokens: Most new tokens along the longest path; null for ``max_new_tokens``.
+        sampling: How tokens are drawn.
+        n: Samples; they share the prompt's blocks.
+        stop_ids: A branch ends with any of these tokens.
+        stop_sequences: Or when its new tokens end with one of these.
+        parallel: Lets the model's tags fork and join; null for plain generation.
+        keep: Whether the blocks stay when the request stops, to be forked or extended later.
+    """
+
+    prompt: Sequence[int] | ParallelTrace
+    max_new_tokens: int
+    max_path_tokens: int | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    n: int = 1
+    stop_ids: Sequence[int] = ()
+    stop_sequences: Sequence[Sequence[int]] = ()
+    parallel: ParallelOptions | None = None
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) == 0:
+            raise RequestError("a request wants a prompt of at least one token, got none")
+        for name in ("max_new_tokens", "n"):
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} of a request must be >= 1, got {getattr(self, name)}")
+        if self.max_path_tokens is not None and self.max_path_tokens < 1:
+            raise RequestError(f"max_path_tokens must be >= 1 or null, got {self.max_path_tokens}")
+        if any(len(sequence) == 0 for sequence in self.stop_sequences):
+            raise RequestError("a stop sequence wants at least one token, got an empty one")
+
+    @property
+    def path_limit(self) -> int:
+        """Most new tokens along the longest path."""
+        limit = self.max_path_tokens
+        return self.max_new_tokens if limit is None else min(limit, self.max_new_tokens)
+
+    def check_ids(self, vocab_size: int) -> None:
+        """Raise ``RequestError`` unless all token ids lie in the vocabulary."""
+        prompt = self.prompt if isinstance(self.prompt, Sequence) else self.prompt.ids.tolist()
+        groups = {"prompt": prompt, "stop_ids": self.stop_ids}
+        groups |= {f"stop_sequences[{i}]": ids for i, ids in enumerate(self.stop_sequences)}
+        for name, ids in groups.items():
+            check_ids(ids, vocab_size, name)
+
+
+def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
+    """Raise ``RequestError`` unless all ``ids`` lie in the vocabulary."""
+    if len(ids) and not (0 <= min(ids) and max(ids) < vocab_size):
+        index = next(i for i, token in enumerate(ids) if not 0 <= token < vocab_size)
+        raise RequestError(
+            f"{name}[{index}] is {ids[index]}, wanted a token id in 0..{vocab_size - 1}"
+        )

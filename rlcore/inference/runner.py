@@ -1,0 +1,239 @@
+"""Runs the model for the engine: the eager runner, exact on any device.
+
+A runner owns the tensors of the KV pool. One step computes the keys and values of known tokens
+(prefill) and, for each row of the decode batch, feeds one token and draws the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rlcore.errors import ConfigError
+from rlcore.inference.config import EngineConfig
+from rlcore.inference.prefill import PrefillBatch
+from rlcore.inference.rows import RowTable
+from rlcore.nn.transformer.config import TransformerConfig
+from rlcore.nn.transformer.memory import KVWrite
+from rlcore.nn.transformer.model import Transformer
+from rlcore.ops.attention.paged import PagedBatch, paged_attention
+from rlcore.ops.sampling import SamplingRows, mark_seen, sample
+
+CPU_POOL_BYTES = 4 << 30
+"""The memory that ``kv_fraction`` is a share of where there is no device memory to ask for."""
+
+
+class Drawn(NamedTuple):
+    """What a step drew: int64 and floating ``[n]``, one entry a fed row."""
+
+    tokens: NDArray[np.int64]
+    log_probs: NDArray[np.floating[Any]]
+    raw_log_probs: NDArray[np.floating[Any]]
+
+
+@dataclass(eq=False)
+class Launch:
+    """A step that was launched.
+
+    Attributes:
+        rows: int64 ``[n]``, the rows that it fed.
+        tenants: int64 ``[n]``, who had them.
+        version: Version of the weights.
+        result: What was drawn, or what the runner needs to get it.
+    """
+
+    rows: NDArray[np.int64]
+    tenants: NDArray[np.int64]
+    version: int
+    result: Any = field(default=None, repr=False)
+
+
+class Runner(Protocol):
+    """Runs steps; see the module."""
+
+    overlaps: bool
+    """Whether :meth:`launch` returns before its tokens are known."""
+
+    def launch(self, prefill: PrefillBatch | None, rows: RowTable, launch: Launch) -> None:
+        """Run a step; advance ``rows`` by one token."""
+        ...
+
+    def read(self, launch: Launch) -> Drawn:
+        """Return what a launched step drew."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all launched work is done."""
+        ...
+
+
+class KVPool:
+    """Keys and values of all layers, ``[layers, num_blocks + 1, block, K, D]``.
+
+    Keys are stored after the rotation, so that a block carries its positions with it. The last
+    block is nobody's: what is not to be kept is written there.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        num_blocks: int,
+        block: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (config.layers, num_blocks + 1, block, config.num_kv_heads, config.head_size)
+        # Zeros, as a block that was never written must not hold NaN: its weight is 0, not absent.
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+
+
+def block_bytes(config: TransformerConfig, block: int, dtype: torch.dtype) -> int:
+    """Return the bytes of one block, keys and values of all layers."""
+    width = config.num_kv_heads * config.head_size
+    return 2 * config.layers * block * width * dtype.itemsize
+
+
+def pool_size(
+    config: EngineConfig, model: TransformerConfig, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Return the number of blocks of the pool.
+
+    Raises:
+        ConfigError: ``kv_fraction`` leaves room for none.
+    """
+    if config.num_blocks is not None:
+        return config.num_blocks
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_POOL_BYTES
+    count = int(free * config.kv_fraction) // block_bytes(model, config.block_size, dtype)
+    if count < 1:
+        raise ConfigError(
+            f"engine.kv_fraction={config.kv_fraction} of {free} bytes holds no block of "
+            f"{block_bytes(model, config.block_size, dtype)} bytes"
+        )
+    return count
+
+
+class PagedMemory:
+    """The transformer's view of the pool for one batch; see :class:`Memory`."""
+
+    def __init__(self, pool: KVPool, batch: PagedBatch) -> None:
+        self.keys, self.values = pool.keys, pool.values
+        self.batch = batch
+
+    def cache(self, layer: int) -> KVWrite:
+        """Return where the layer's new keys and values go."""
+        return KVWrite(self.keys[layer], self.values[layer], self.batch.slots)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return the attention over the blocks that each row lists."""
+        return paged_attention(q, self.keys[layer], self.values[layer], self.batch)
+
+
+class EagerRunner:
+    """One forward pass a step: prefill and decode rows packed together.
+
+    Args:
+        model: In evaluation mode.
+        pool: Its keys and values.
+        device: Where they are.
+
+    Attributes:
+        observe: Called with (rows, logits ``[n, V]``) of each step where it is set.
+    """
+
+    overlaps = False
+
+    def __init__(self, model: Transformer, pool: KVPool, device: torch.device) -> None:
+        self.model, self.pool, self.device = model, pool, device
+        self.observe: Callable[[NDArray[np.int64], Tensor], None] | None = None
+
+    @torch.inference_mode()
+    def launch(self, prefill: PrefillBatch | None, rows: RowTable, launch: Launch) -> None:
+        """Run a step and draw its tokens."""
+        fed = launch.rows
+        packed = pack_step(prefill, rows, fed)
+        batch = PagedBatch(
+            *(self._put(x) for x in (packed.starts, packed.table, packed.fill, packed.slots)),
+            max_query=packed.max_query,
+            max_blocks=packed.table.shape[1],
+        )
+        hidden = self.model.hidden(
+            self._put(packed.ids),
+            positions=self._put(packed.positions),
+            memory=PagedMemory(self.pool, batch),
+        )
+        if len(fed) == 0:
+            launch.result = Drawn(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+            return
+        logits = self.model.head(hidden[len(packed.ids) - len(fed) :])
+        if self.observe is not None:
+            self.observe(fed, logits)
+        drawn = sample(logits, self._settings(rows, fed))
+        if rows.seen is not None:
+            mark_seen(torch.from_numpy(rows.seen), torch.from_numpy(fed), drawn.tokens.cpu())
+        tokens, log_probs, raw = (x.cpu().numpy() for x in drawn)
+        rows.token[fed] = tokens
+        launch.result = Drawn(tokens, log_probs, raw)
+
+    def _settings(self, rows: RowTable, fed: NDArray[np.int64]) -> SamplingRows:
+        """Return the rows' settings; what is off in all of them is left out."""
+        top_k, top_p, penalty = rows.top_k[fed], rows.top_p[fed], rows.penalty[fed]
+        penalised = rows.seen is not None and bool((penalty != 1.0).any())
+        return SamplingRows(
+            keys=self._put(rows.key[fed]),
+            positions=self._put(rows.position[fed]),
+            temperature=self._put(rows.temperature[fed]),
+            top_k=self._put(top_k) if top_k.any() else None,
+            top_p=self._put(top_p) if (top_p < 1.0).any() else None,
+            penalty=self._put(penalty) if penalised else None,
+            seen=self._put(rows.seen[fed]) if penalised and rows.seen is not None else None,
+        )
+
+    def _put(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def read(self, launch: Launch) -> Drawn:
+        """Return what the step drew."""
+        drawn: Drawn = launch.result
+        return drawn
+
+    def synchronize(self) -> None:
+        """All work is done when :meth:`launch` returns."""
+
+
+def pack_step(
+    prefill: PrefillBatch | None, rows: RowTable, fed: NDArray[np.int64]
+) -> PrefillBatch:
+    """Return prefill chunks and, behind them, one token of each fed row; advance the rows.
+
+    Keys and values of all packed tokens are written before any is attended to, so a row may list
+    what another of the same step writes.
+    """
+    ids, positions = rows.token[fed], rows.position[fed]
+    slots = rows.advance(fed)
+    width = int(rows.width[fed].max(initial=1))
+    table, fill = rows.table[fed, :width], rows.fill[fed, :width]
+    starts = np.arange(len(fed) + 1, dtype=np.int32)
+    decode = PrefillBatch(ids, positions, slots, starts, table, fill)
+    if prefill is None:
+        return decode
+    width = max(width, prefill.table.shape[1])
+    return PrefillBatch(
+        ids=np.concatenate([prefill.ids, ids]),
+        positions=np.concatenate([prefill.positions, positions]),
+        slots=np.concatenate([prefill.slots, slots]),
+        starts=np.concatenate([prefill.starts, prefill.starts[-1] + starts[1:]]),
+        table=np.concatenate([_widened(prefill.table, width), _widened(table, width)]),
+        fill=np.concatenate([_widened(prefill.fill, width), _widened(fill, width)]),
+    )
+
+
+def _widened(array: NDArray[np.int32], width: int) -> NDArray[np.int32]:
+    return np.pad(array, ((0, 0), (0, width - array.shape[1])))

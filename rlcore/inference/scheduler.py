@@ -1,0 +1,295 @@
+"""Which branches run: admission, prefill, blocks for those that decode, preemption.
+
+The unit is the branch, not the request. Branches wait in order of their request's arrival, and none
+overtakes. A branch is admitted when a row is free and the pool has the blocks of its known tokens
+and, beyond that, one for each branch that decodes; so the children of a fork run in waves where
+blocks are short. A decoding branch that gets no block goes back to the queue with what it has.
+
+Nothing can wait for ever: whenever no branch of the oldest request runs, the youngest other request
+gives up its blocks, to be computed again later; and a request is only accepted, and a fork only
+executed, where all its blocks fit into the pool together.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlcore.inference.branches import Branch, Sample, State, Stretch, most_blocks
+from rlcore.inference.config import EngineConfig
+from rlcore.inference.errors import EngineError
+from rlcore.inference.kv_store import KVStore, block_list
+from rlcore.inference.prefill import Chunk, PrefillBatch
+from rlcore.inference.rows import RowTable
+from rlcore.inference.step_log import StepLog
+from rlcore.ops.sampling import branch_key
+
+
+class Scheduler:
+    """Moves branches between the queue, prefill and the rows of the decode batch.
+
+    Args:
+        store: Where blocks come from.
+        rows: The decode batch.
+        log: What was drawn.
+        config: Limits.
+
+    Attributes:
+        tree_limit: Most blocks that a sample may come to have.
+        launched: Number of decode steps that were launched.
+        drain: Reads the tokens of a launched step and acts on them; returns whether there was one.
+        budget: Called when the branches of a sample that decode have changed.
+        paused: Whether no new request is admitted.
+    """
+
+    def __init__(
+        self, store: KVStore, rows: RowTable, log: StepLog, config: EngineConfig
+    ) -> None:
+        self.store, self.rows, self.log, self.config = store, rows, log, config
+        self.queue: list[Branch] = []
+        self.prefilling: list[Branch] = []
+        self.by_row: list[Branch | None] = [None] * len(rows.active)
+        self.samples: dict[tuple[int, int], Sample] = {}
+        self.tree_limit = min(store.pool.num_blocks, rows.table.shape[1])
+        self.launched = 0
+        self.paused = False
+        self.drain: Callable[[], bool] = lambda: False
+        self.budget: Callable[[Sample], None] = lambda sample: None
+        self.preemptions = 0
+        self.prefill_tokens = 0
+
+    # Between queue and row.
+
+    def enqueue(self, branch: Branch) -> None:
+        """Let a branch wait for blocks and a row."""
+        branch.state = State.QUEUED
+        heapq.heappush(self.queue, branch)
+
+    def admit(self) -> None:
+        """Start branches in order of arrival as long as there are blocks and rows."""
+        while self.queue:
+            branch = self.queue[0]
+            if branch.state is not State.QUEUED:
+                heapq.heappop(self.queue)
+            elif self.paused and not self.in_flight(branch.sample):
+                return
+            elif self.rows.free and self._supply(branch):
+                heapq.heappop(self.queue)
+                branch.state = State.PREFILL
+                branch.row = self.rows.take()
+                self.by_row[branch.row] = branch
+                self.prefilling.append(branch)
+            elif not (self._must_run(branch.sample) and self._reclaim(branch.sample)):
+                return
+
+    def in_flight(self, sample: Sample) -> bool:
+        """Return whether a sample was started."""
+        return any(stretch.blocks for stretch in sample.stretches()) or sample.generated > 0
+
+    def _supply(self, branch: Branch) -> bool:
+        """Give a branch all blocks that it needs to start; return whether there were enough."""
+        cold = [stretch for stretch in branch.stretches() if not stretch.blocks]
+        spare = self.tree_limit - most_blocks(branch.sample, self.store.block_size)
+        for stretch in cold:
+            self.store.borrow(stretch, tail=spare >= len(branch.sample.branches))
+        wanted = {
+            stretch: max(stretch.target - stretch.computed, 0) for stretch in branch.stretches()
+        }
+        # The token that is fed first by the row needs a slot too.
+        wanted[branch.stretch] += 1
+        lacking = sum(self.store.shortage(stretch, n) for stretch, n in wanted.items())
+        reserve = len(self.rows.occupied()) + len(self.prefilling)
+        if self.store.pool.free < lacking + reserve and not (
+            self.store.available() >= lacking + reserve
+            and self.store.make_free(lacking + reserve)
+        ):
+            for stretch in cold:
+                self.store.cool(stretch)
+            return False
+        for stretch, tokens in wanted.items():
+            self.store.supply(stretch, tokens)
+        return True
+
+    def prefill_batch(self) -> PrefillBatch | None:
+        """Take the next known tokens to compute, and seat the branches that then lack none."""
+        left = self.config.prefill_chunk
+        chunks: list[Chunk] = []
+        waiting: list[Branch] = []
+        for branch in sorted(self.prefilling):
+            left = self._take_chunks(branch, left, chunks)
+            if all(stretch.computed >= stretch.target for stretch in branch.stretches()):
+                self._seat(branch)
+            else:
+                waiting.append(branch)
+        self.prefilling = waiting
+        return PrefillBatch.of(chunks, self.store.block_size) if chunks else None
+
+    def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> int:
+        before = left
+        for stretch in branch.stretches():
+            first = stretch.computed
+            tokens = min(stretch.target - first, left)
+            if tokens > 0:
+                chunks.append(Chunk.of(stretch, first, self.store.fill(stretch, tokens)))
+                left -= tokens
+            if stretch.computed < stretch.target:
+                break
+            if tokens > 0:
+                self.store.remember(stretch)
+        branch.sample.prefill_tokens += before - left
+        branch.sample.prefill_passes += before > left
+        self.prefill_tokens += before - left
+        return left
+
+    def _seat(self, branch: Branch) -> None:
+        blocks, fills = block_list(branch)
+        branch.base = len(blocks) - len(branch.stretch.blocks)
+        branch.state = State.DECODE
+        branch.since = branch.first_step = self.launched
+        sampling = branch.sample.request.sampling
+        self.rows.seat(
+            branch.row,
+            blocks,
+            fills,
+            token=branch.last_id(),
+            position=branch.position,
+            replay=branch.stretch.computed == len(branch.stretch.ids),
+            sampling=sampling,
+            key=branch_key(sampling.seed, *branch.path),
+        )
+        if sampling.repetition_penalty != 1.0:
+            self.rows.see(
+                branch.row, [token for stretch in branch.stretches() for token in stretch.ids]
+            )
+        self.budget(branch.sample)
+
+    def pull(self, branch: Branch) -> None:
+        """Append to a branch what its row has drawn."""
+        if branch.state is State.DECODE and branch.since < self.log.step:
+            column = self.log.read(branch.row, branch.since)
+            branch.stretch.append(column)
+            branch.sample.generated += len(column.ids)
+            branch.since = self.log.step
+
+    def lift(self, branch: Branch) -> None:
+        """Take a branch off its row, with its blocks."""
+        if branch.row < 0:
+            return
+        self.pull(branch)
+        row, stretch = branch.row, branch.stretch
+        if branch.state is State.DECODE:
+            if self.log.step > branch.first_step:
+                branch.sample.intervals.append((branch.first_step, self.log.step - 1))
+            own = slice(branch.base, self.rows.width[row])
+            stretch.blocks = self.rows.table[row, own].tolist()
+            stretch.fills = self.rows.fill[row, own].tolist()
+        else:
+            self.prefilling.remove(branch)
+        self.rows.empty(row)
+        self.by_row[row] = None
+        branch.row = -1
+        branch.state = State.HELD
+        self.trim(stretch)
+
+    def trim(self, stretch: Stretch) -> None:
+        """Free the blocks of a stretch that hold nothing."""
+        self.store.pool.release(stretch.trim())
+
+    # When blocks run out.
+
+    def grow(self) -> NDArray[np.int64]:
+        """Give the rows that decode their next block; return the rows that can run."""
+        rows = self.rows.occupied()
+        starved = self.rows.starved(rows)
+        if len(starved) == 0:
+            return rows
+        if not self.store.make_free(len(starved)):
+            if self.drain():
+                return self.grow()
+            self._send_back(starved)
+            rows = self.rows.occupied()
+            starved = self.rows.starved(rows)
+        self.rows.grow(starved, self.store.pool.allocate(len(starved)))
+        return rows
+
+    def _send_back(self, starved: NDArray[np.int64]) -> None:
+        """Queue the youngest of the rows without a block, until the others' needs are met."""
+        found = [branch for row in starved if (branch := self.by_row[row]) is not None]
+        for branch in sorted(found)[self.store.pool.free :]:
+            self.lift(branch)
+            self.enqueue(branch)
+
+    def _must_run(self, sample: Sample) -> bool:
+        """Return whether a sample is the oldest that has something to do, and nothing runs of it."""
+        oldest = min(branch.order_key()[:2] for branch in self._live())
+        running = sample.in_state(State.DECODE, State.PREFILL)
+        return (sample.arrival, sample.index) == oldest and not running
+
+    def _live(self) -> list[Branch]:
+        seated = [branch for branch in self.by_row if branch is not None]
+        return seated + [branch for branch in self.queue if branch.state is State.QUEUED]
+
+    def _reclaim(self, sample: Sample) -> bool:
+        """Take blocks or a row from the youngest other sample; return whether anything changed."""
+        if self.drain():
+            return True
+        others = [other for other in self.samples.values() if other is not sample]
+        idle = [other for other in others if not self._busy(other)]
+        for other in idle + sorted(others, key=lambda x: (x.arrival, x.index), reverse=True):
+            if self.preempt(other):
+                return True
+        raise EngineError(
+            f"request {sample.arrival} cannot run although nothing else holds blocks: "
+            f"{self.store.pool.free} of {self.store.pool.num_blocks} are free"
+        )
+
+    def _busy(self, sample: Sample) -> bool:
+        return bool(sample.in_state(State.DECODE, State.PREFILL, State.QUEUED))
+
+    def preempt(self, sample: Sample) -> bool:
+        """Take a sample's rows and blocks away; return whether it had any.
+
+        Its tokens stay, and the keys and values are computed again when it is its turn.
+        """
+        seated = sample.in_state(State.DECODE, State.PREFILL)
+        for branch in seated:
+            self.lift(branch)
+            self.enqueue(branch)
+        cooled = self.cool(sample)
+        if seated or cooled:
+            sample.preemptions += 1
+            self.preemptions += 1
+        return bool(seated or cooled)
+
+    def cool(self, sample: Sample) -> bool:
+        """Take away the blocks that no other sample sees; return whether there were any."""
+        self.note_peak(sample)
+        held: dict[Stretch, int] = {}
+        for branch in sample.branches:
+            for stretch in branch.stretches():
+                held[stretch] = held.get(stretch, 0) + 1
+        cooled = False
+        for stretch in sorted(held, key=lambda x: x.index):
+            if stretch.blocks and held[stretch] == stretch.holders:
+                self.remember(stretch)
+                cooled = True
+        for stretch in held:
+            if held[stretch] == stretch.holders:
+                self.store.cool(stretch)
+        return cooled
+
+    def remember(self, stretch: Stretch) -> None:
+        """Let the cache keep what is computed of a stretch whose parents are, too."""
+        if stretch.blocks and all(parent.complete for parent in stretch.parents):
+            self.store.remember(stretch)
+
+    def note_peak(self, sample: Sample) -> None:
+        """Record how many blocks a sample has, before it has fewer."""
+        blocks = {block for stretch in sample.stretches() for block in stretch.blocks}
+        for branch in sample.in_state(State.DECODE):
+            own = slice(branch.base, self.rows.width[branch.row])
+            blocks.update(self.rows.table[branch.row, own].tolist())
+        sample.peak_blocks = max(sample.peak_blocks, len(blocks))

@@ -1,0 +1,64 @@
+"""The last steps' tokens, row by row: branches read theirs when something happens to them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Column(NamedTuple):
+    """What a row drew in consecutive steps, one entry a step."""
+
+    ids: list[int]
+    log_probs: list[float]
+    raw_log_probs: list[float]
+    versions: list[int]
+
+
+class StepLog:
+    """A ring of steps.
+
+    Args:
+        rows: Rows of a step.
+        steps: How many steps are kept; a row must be read before it falls out.
+
+    Attributes:
+        step: Number of the next step to be written.
+    """
+
+    def __init__(self, rows: int, steps: int = 1024) -> None:
+        self.capacity = steps
+        self.step = 0
+        self._ids = np.zeros((steps, rows), np.int64)
+        self._log_probs = np.zeros((steps, rows), np.float64)
+        self._raw = np.zeros((steps, rows), np.float64)
+        self._versions = np.zeros(steps, np.int64)
+
+    def write(
+        self,
+        rows: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        log_probs: NDArray[np.floating],
+        raw_log_probs: NDArray[np.floating],
+        version: int,
+    ) -> int:
+        """Store a step; return its number."""
+        place = self.step % self.capacity
+        self._ids[place, rows] = ids
+        self._log_probs[place, rows] = log_probs
+        self._raw[place, rows] = raw_log_probs
+        self._versions[place] = version
+        self.step += 1
+        return self.step - 1
+
+    def read(self, row: int, since: int) -> Column:
+        """Return what a row drew from step ``since`` on."""
+        steps = np.arange(since, self.step) % self.capacity
+        return Column(
+            self._ids[steps, row].tolist(),
+            self._log_probs[steps, row].tolist(),
+            self._raw[steps, row].tolist(),
+            self._versions[steps].tolist(),
+        )
