@@ -241,7 +241,7 @@ def test_links_inside_the_folder_and_to_the_folder_are_fine(tmp_path: Path) -> N
 def test_loops_pipes_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a folder"):
         from_pretrained(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="config.json: cannot be read"):
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
         from_pretrained(tmp_path)
     write_model(tmp_path / "m")
     (tmp_path / "m" / WEIGHTS).unlink()
@@ -292,7 +292,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
             from_pretrained(tmp_path)
 
 
-# -- memory -----------------------------------------------------------------------------------------
+# -- memory --
 
 CHILD = """
 import sys
