@@ -1,10 +1,13 @@
 """Environments and presets, behind Gymnasium's interface.
 
 Importing this package registers every environment of :mod:`envs.catalogue` with Gymnasium;
-``gymnasium.make("envs:dynamics/lorenz-v0")`` does so by itself.
+``gymnasium.make("envs:dynamics/lorenz-v0")`` does so by itself. Where Gymnasium is not installed
+there is nothing to register with: tasks that are plain programs (:mod:`envs.reasoning`) work alone.
 """
 
 from __future__ import annotations
+
+from importlib.util import find_spec
 
 from envs.catalogue import entries, register_all
 from envs.core.entry import Cost
@@ -17,4 +20,5 @@ def list(cost: Cost | None = None) -> tuple[str, ...]:
     return tuple(entry.id for entry in entries(cost=cost))
 
 
-register_all()
+if find_spec("gymnasium") is not None:
+    register_all()
