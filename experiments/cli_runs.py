@@ -1,9 +1,10 @@
-"""Commands on runs: ``eval play plot report ls show diff rm``."""
+"""Commands on runs: ``eval play export plot report ls show diff rm``."""
 
 from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("eval")(evaluate)
     app.command("play", cls=_VideoCommand)(play)
-    for command in (plot, report, ls, show, diff, rm):
+    for command in (export, plot, report, ls, show, diff, rm):
         app.command()(command)
 
 
@@ -53,10 +54,10 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(help="Root seed; default: the run's.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a checkpoint on fresh, separately seeded environments."""
+    """Evaluate a checkpoint on fresh, separately seeded environments, or on held-out data."""
     selector = checkpoint_selector(step)
     if not as_json:
-        typer.echo(f"evaluating {run} ({step}), {episodes} episodes", err=True)
+        typer.echo(f"evaluating {run} ({step})", err=True)
     from experiments.evaluate import evaluate_run
 
     result = evaluate_run(
@@ -116,11 +117,34 @@ def play(
     typer.echo(pairs(lines | {"video": folder_text(Path(played["video"]))}))
 
 
+class Dtype(StrEnum):
+    """Type of stored weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Model folder, to be made.")],
+    step: StepOption = "latest",
+    dtype: Annotated[Dtype, typer.Option(help="Of the stored weights.")] = Dtype.float32,
+) -> None:
+    """Write a language model as a Hugging Face folder, for rlcore generate and others."""
+    from experiments.export import export_run
+
+    selector = checkpoint_selector(step)
+    typer.echo(folder_text(export_run(run, out, selector=selector, dtype=dtype.value)))
+
+
 def plot(
     runs: RunsArgument,
     x: Annotated[str, typer.Option(help="Axis: env_steps, frames, updates or wall.")] = "env_steps",
     out: Annotated[Path | None, typer.Option(help="Picture: .png, .svg or .pdf.")] = None,
-    metric: Annotated[str, typer.Option(help="What to draw.")] = "episode/return_mean",
+    metric: Annotated[
+        str | None, typer.Option(help="What to draw; default: the return, or the held-out loss.")
+    ] = None,
 ) -> None:
     """Draw learning curves; the numbers go to a CSV file beside the picture."""
     from experiments.plotting import plot_runs
@@ -150,6 +174,8 @@ def ls(
         typer.echo(f"no runs in {folder}")
     else:
         head = ("name", "state", "agent", "env", "seed", "env_steps", "return_mean")
+        if any(one["held_out_loss"] is not None for one in found):
+            head = (*head, "held_out_loss")
         typer.echo(table(head, [[one[key] for key in head] for one in found]))
 
 

@@ -138,10 +138,10 @@ def _print_resolved(files: list[str], overrides: list[str]) -> None:
     typer.echo(_load(files, overrides).text, nl=False)
 
 
-def _load(files: list[str], overrides: list[str]) -> ResolvedConfig:
+def _load(files: list[str], overrides: list[str], make_env: bool = False) -> ResolvedConfig:
     from experiments.validate import load_config
 
-    return load_config(files, overrides)
+    return load_config(files, overrides, make_env=make_env)
 
 
 def _closing_words(run: Run) -> None:
@@ -151,7 +151,10 @@ def _closing_words(run: Run) -> None:
     where = folder_text(run.path)
     lines = {"run": where, "state": f"{run.state}: {run.status.get('reason') or '-'}"}
     evaluations = run.evaluations()
-    if evaluations:
+    losses = [record["eval/loss"] for record in run.metrics() if "eval/loss" in record]
+    if losses:
+        lines["held-out loss"] = f"{losses[-1]:.4f} (lowest {min(losses):.4f})"
+    if evaluations and "eval/return_mean" in evaluations[-1]:
         newest = evaluations[-1]
         lines["return"] = (
             f"{newest['eval/return_mean']:.2f} (95% interval {newest['eval/ci_low']:.2f} to "
@@ -175,7 +178,7 @@ def validate(
     try:
         if not files:
             raise ConfigError("nothing to validate: give an experiment file")
-        resolved = _load(files, overrides)
+        resolved = _load(files, overrides, make_env=strict)
         if strict:
             build_on_meta(resolved)
     except (ConfigError, MissingDependencyError) as error:

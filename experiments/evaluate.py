@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,21 @@ def load_policy(
     parts = ExperimentParts(config, streams)
     checkpoint = _checkpointer(folder, config).load(selector)
     network = parts.agent.build_network()
-    newest = checkpoint.state["version"] - checkpoint.state["oldest_version"]
-    network.load_state_dict(checkpoint.tensors[f"params-{newest}"])
+    network.load_state_dict(newest_parameters(checkpoint))
     return config, parts, network, checkpoint
+
+
+def newest_parameters(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Return the network's state in a checkpoint: what actors had, or else the learner's own."""
+    newest = checkpoint.state["version"] - checkpoint.state["oldest_version"]
+    published = checkpoint.tensors[f"params-{newest}"]
+    prefix = "network/"
+    own = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.tensors.get("learner", {}).items()
+        if name.startswith(prefix)
+    }
+    return published or own
 
 
 def evaluate_run(
@@ -72,21 +85,26 @@ def evaluate_run(
         raise ConfigError(f"episodes must be a whole number >= 1, got {episodes!r}")
     torch.set_num_threads(1)
     config, parts, network, checkpoint = load_policy(run, selector)
-    result = evaluate_network(
-        config,
-        parts,
-        network,
-        episodes=episodes,
-        deterministic=deterministic,
-        seed=config.seed if seed is None else seed,
-        num_envs=num_envs,
-    )
+    if config.data is not None:
+        result = measure_held_out(config, parts, network)
+    else:
+        result = evaluate_network(
+            config,
+            parts,
+            network,
+            episodes=episodes,
+            deterministic=deterministic,
+            seed=config.seed if seed is None else seed,
+            num_envs=num_envs,
+        )
     totals = checkpoint.state["totals"]
     result |= {
         "step/env": totals["env_steps"],
         "step/update": totals["updates"],
         "checkpoint": str(checkpoint.path),
     }
+    if config.data is not None:
+        result["step/tokens"] = totals["env_steps"]
     folder = resolve_run(run).path / "eval"
     path = folder / f"{totals['env_steps']:012d}.json"
     try:
@@ -96,6 +114,25 @@ def evaluate_run(
         raise RunFolderWriteError(f"{path} cannot be written: {error.strerror}") from error
     _record(_checkpointer(folder.parent, config), checkpoint, result)
     return result | {"file": str(path)}
+
+
+def measure_held_out(
+    config: ExperimentConfig, parts: ExperimentParts, network: nn.Module
+) -> dict[str, Any]:
+    """Return the loss on the held-out split of an experiment's data set.
+
+    Raises:
+        DataError: It has none.
+    """
+    from experiments.data_parts import open_data
+    from experiments.planning import learner_device
+
+    every = config.eval.every or 1
+    wanted = replace(config, eval=replace(config.eval, every=every, samples=0))
+    measured: dict[str, Any] = open_data(wanted, verify=False).validation(
+        network.to(learner_device(config)), 0
+    )
+    return measured
 
 
 def _checkpointer(folder: Path, config: ExperimentConfig) -> Checkpointer:

@@ -50,6 +50,11 @@ def play_run(
     prepare_headless()
     torch.set_num_threads(1)
     config, parts, network, checkpoint = load_policy(run, selector)
+    if config.env is None:
+        raise ConfigError(
+            f"{run} has no environment to play; of a language model: rlcore export {run} DIR, then "
+            "rlcore generate DIR"
+        )
     stream = make_stream(config.env, 1, label="player", render_mode="rgb_array", evaluation=True)
     env = stream.envs[0]  # type: ignore[attr-defined]
     step = checkpoint.state["totals"]["env_steps"]

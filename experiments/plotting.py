@@ -35,6 +35,8 @@ AXES: dict[str, tuple[str, str, float]] = {
 LABELS = {
     "episode/return_mean": "episode return, mean of last 100",
     "eval/return_mean": "evaluation return, mean over episodes",
+    "eval/loss": "held-out loss, nats a token",
+    "loss/total": "training loss",
 }
 BAND_FROM = 3
 GRID_POINTS = 200
@@ -65,7 +67,7 @@ def plot_runs(
     x: str = "env_steps",
     out: str | Path | None = None,
     *,
-    metric: str = "episode/return_mean",
+    metric: str | None = None,
 ) -> Path:
     """Draw the learning curves of runs; write ``out`` and the numbers to a CSV file beside it.
 
@@ -74,7 +76,7 @@ def plot_runs(
         x: ``env_steps``, ``frames``, ``updates`` or ``wall``.
         out: Picture (png, svg or pdf). By default ``plots/learning_curve.png`` in the run folder,
             or ``learning_curves.png`` in the working folder for several runs.
-        metric: What to draw.
+        metric: What to draw; by default the return or, of runs on a data set, the held-out loss.
 
     Returns:
         The picture's path.
@@ -87,6 +89,7 @@ def plot_runs(
     runs = [path if isinstance(path, Run) else resolve_run(path) for path in paths]
     if x not in AXES:
         raise ConfigError(f"x must be one of {', '.join(AXES)}, got {x!r}")
+    metric = metric or _default_metric(runs)
     curves = [curve for run in runs if (curve := read_curve(run, x, metric)) is not None]
     if not curves:
         names = ", ".join(str(run.path) for run in runs) or "no runs given"
@@ -98,6 +101,11 @@ def plot_runs(
     _draw(picture, groups, bands, x, metric, _title(runs))
     _write_csv(picture.with_suffix(".csv"), groups, bands, x, metric)
     return picture
+
+
+def _default_metric(runs: Sequence[Run]) -> str:
+    reads_data = bool(runs) and all(run.config.get("data") for run in runs)
+    return "eval/loss" if reads_data else "episode/return_mean"
 
 
 def read_curve(run: Run, x: str, metric: str) -> Curve | None:

@@ -39,6 +39,11 @@ CHARTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
                                  ("runtime/actor_blocked_frac", "actors blocked"))),
 )  # fmt: skip
 
+DATA_CHARTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("Loss (nats a token)", (("loss/total", "training"), ("eval/loss", "held out"))),
+    ("Throughput (tokens/s)", (("perf/tokens_per_s", "tokens"),)),
+)
+
 STYLE = """
 :root{--ink:#1c2530;--soft:#5c6773;--line:#dfe4ea;--back:#f6f7f9;--card:#fff;--accent:#0072b2}
 @media(prefers-color-scheme:dark){:root{--ink:#e4e8ed;--soft:#9aa5b1;--line:#313b46;--back:#12171d;
@@ -116,7 +121,7 @@ def render_report(run: Run) -> str:
 def _head(run: Run) -> str:
     config = run.config
     agent = _name_of(config, "agent", "type")
-    env = _name_of(config, "env", "id")
+    env = _name_of(config, "env", "id") or _name_of(config, "data", "path")
     parts = [agent, env, f"seed {config['seed']}" if "seed" in config else ""]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     text = " · ".join(part for part in (*parts, f"report made {made}") if part)
@@ -137,16 +142,11 @@ def _cards(run: Run, values: Record) -> str:
             cards.append((f"evaluation return, {interval}", text))
         else:
             cards.append(("evaluation return", text))
+    if "eval/loss" in values:
+        cards.append(("held-out loss, nats a token", f"{values['eval/loss']:.4f}"))
     if "episode/return_mean" in values:
         cards.append(("return, last 100 episodes", f"{values['episode/return_mean']:.4g}"))
-    if "step/env" in values:
-        cards.append(("environment steps", count_text(values["step/env"])))
-    if "step/update" in values:
-        cards.append(("updates", count_text(values["step/update"])))
-    if "time/wall_s" in values:
-        cards.append(("training time", duration_text(values["time/wall_s"])))
-        if values["time/wall_s"] > 0 and "step/env" in values:
-            cards.append(("steps/s, mean", count_text(values["step/env"] / values["time/wall_s"])))
+    cards += _progress_cards(values)
     if values.get("fault/restarts"):
         cards.append(("actor restarts", f"{values['fault/restarts']:.0f}"))
     body = "".join(
@@ -156,14 +156,30 @@ def _cards(run: Run, values: Record) -> str:
     return f'<div class="cards">{body}</div>'
 
 
+def _progress_cards(values: Record) -> list[tuple[str, str]]:
+    cards, reads_data = [], "step/tokens" in values
+    steps, unit = ("tokens", "tokens/s") if reads_data else ("environment steps", "steps/s")
+    if "step/env" in values:
+        cards.append((steps, count_text(values["step/env"])))
+    if "step/update" in values:
+        cards.append(("updates", count_text(values["step/update"])))
+    if "time/wall_s" in values:
+        cards.append(("training time", duration_text(values["time/wall_s"])))
+        if values["time/wall_s"] > 0 and "step/env" in values:
+            cards.append((f"{unit}, mean", count_text(values["step/env"] / values["time/wall_s"])))
+    return cards
+
+
 def _charts(records: Sequence[Record]) -> str:
     charts = []
-    for title, lines in CHARTS:
+    reads_data = any("step/tokens" in record for record in records)
+    axis = "tokens" if reads_data else "environment steps"
+    for title, lines in (*DATA_CHARTS, *CHARTS) if reads_data else CHARTS:
         series = [
             Series(label, _points(records, metric), marks=metric.startswith("eval/"))
             for metric, label in lines
         ]
-        svg = line_chart(series, "environment steps")
+        svg = line_chart(series, axis)
         if svg:
             charts.append(f'<div class="card"><h3>{escape(title)}</h3>{svg}</div>')
     return f'<h2>Curves</h2><div class="charts">{"".join(charts)}</div>' if charts else ""
@@ -180,6 +196,8 @@ def _evaluations(evaluations: Sequence[Mapping[str, Any]]) -> str:
     columns = ("env_steps", "episodes", "return_mean", "ci_low", "ci_high", "return_iqm",
                "return_min", "return_max", "length_mean")  # fmt: skip
     titles = ("steps", "episodes", "mean", "CI low", "CI high", "IQM", "min", "max", "length")
+    if any("eval/loss" in evaluation for evaluation in evaluations):
+        columns = titles = ("tokens", "loss", "perplexity")
     rows, details = [], []
     for evaluation in evaluations:
         cells = [_number(_value_of(evaluation, column)) for column in columns]

@@ -111,9 +111,7 @@ def choose_tokenizer(name: str, splits: Splits, special: Sequence[str] = ()) -> 
         texts = (t for documents in splits.values() for d in documents for t in (d.text, d.prompt))
         return CharTokenizer.from_texts(texts, roles)
     if special:
-        raise ConfigError(
-            f"{name} has special tokens of its own: leave out {special}"
-        )
+        raise ConfigError(f"{name} has special tokens of its own: leave out {special}")
     return load_tokenizer(name)
 
 

@@ -58,7 +58,8 @@ class PlainConsole:
         """Take a record; the first one is shown at once."""
         with self._lock:
             self._view.log(record)
-            if self._first_record and "perf/env_steps_per_s" in record:
+            rates = ("perf/env_steps_per_s", "perf/tokens_per_s")
+            if self._first_record and any(name in record for name in rates):
                 self._first_record = False
                 self._say(self._view.line())
         self.tick()

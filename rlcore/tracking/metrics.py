@@ -55,13 +55,15 @@ GROUPS: dict[str, str] = {
 }
 
 _TABLE: tuple[tuple[str, str, str], ...] = (
-    ("step/env", "agent decisions", "Environment steps delivered to the learner: the x axis."),
+    ("step/env", "agent decisions", "Environment steps delivered to the learner: the x axis. With "
+     "a data set, the same as `step/tokens`."),
+    ("step/tokens", "tokens", "Tokens of a data set delivered to the learner, padding left out."),
     ("step/frames", "frames", "Emulator frames: `step/env` times the frameskip."),
     ("step/update", "updates", "Applied learner updates."),
     ("step/epoch", "epochs", "Passes over the training data, for agents that have them."),
     ("time/wall_s", "s", "Wall time of training, over all resumptions."),
     ("time/<phase>_s", "s", "Learner time in a phase since the previous record: `wait`, `collate`, "
-     "`update`, `publish`."),
+     "`update`, `publish`, `validate`."),
     ("episode/return_mean", "reward", "Mean undiscounted, unclipped return."),
     ("episode/return_min", "reward", "Smallest of them."),
     ("episode/return_max", "reward", "Largest of them."),
@@ -76,6 +78,9 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("eval/return_median", "reward", "Median return."),
     ("eval/ci_low", "reward", "Lower end of the 95% bootstrap interval of the mean return."),
     ("eval/ci_high", "reward", "Upper end of the 95% bootstrap interval of the mean return."),
+    ("eval/loss", "nats a token", "Loss on held-out data; of diffusion models, a bound."),
+    ("eval/perplexity", "1", "Its exponential."),
+    ("eval/tokens", "tokens", "Tokens (or responses) that it is a mean over."),
     ("eval/length_mean", "agent decisions", "Mean episode length."),
     ("eval/episodes", "episodes", "Episodes evaluated."),
     ("eval/seconds", "s", "Wall time of the evaluation."),
@@ -108,6 +113,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("is/clip_frac", "share", "Transitions whose importance weight was truncated."),
     ("perf/env_steps_per_s", "steps/s", "Environment steps delivered to the learner."),
     ("perf/trained_steps_per_s", "steps/s", "Environment steps trained on."),
+    ("perf/tokens_per_s", "tokens/s", "Tokens of a data set trained on."),
     ("perf/updates_per_s", "updates/s", "Applied updates."),
     ("runtime/steps_dropped", "agent decisions", "Steps collected but not trained on."),
     ("runtime/batches_empty", "batches", "Batches passed over: every row was masked out."),
@@ -129,7 +135,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 
 METRICS: dict[str, Metric] = {row[0]: Metric(*row) for row in _TABLE}
-PHASES = ("collate", "publish", "update", "wait")
+PHASES = ("collate", "publish", "update", "validate", "wait")
 AXES = ("step/env", "step/update", "time/wall_s")
 """Names that every record carries."""
 

@@ -17,6 +17,17 @@ EPISODE_WINDOW = 100
 RATE_SMOOTHING = 0.3
 LINE_LENGTH = 500
 
+_LINE = (
+    "tokens",
+    "env steps",
+    "return",
+    "evaluation",
+    "throughput",
+    "lag",
+    "actors",
+    "loss",
+    "time",
+)
 _NOTABLE = ("warning", "actor_lost", "checkpoint", "eval", "resumed", "note", "failed", "done")
 
 
@@ -64,7 +75,7 @@ class RunView:
         self._record_at = self._clock()
         if self.state == "starting":
             self.state, self.waiting_for = "training", None
-        rate = record.get("perf/env_steps_per_s")
+        rate = record.get("perf/env_steps_per_s", record.get("perf/tokens_per_s"))
         if rate is not None and math.isfinite(rate):
             old = self._rate if self._rate is not None else rate
             self._rate = old + RATE_SMOOTHING * (rate - old)
@@ -116,13 +127,13 @@ class RunView:
         """Return at most 12 (label, text) rows; those with nothing to show are left out."""
         rows = [
             ("state", self._state()),
-            ("env steps", self._progress()),
+            ("tokens" if self._reads_data() else "env steps", self._progress()),
             ("return", self._return()),
             ("evaluation", self._evaluation()),
             ("throughput", self._throughput()),
             ("lag", self._join("mean {lag/mean:.2f}", "max {lag/max:.0f}")),
             ("actors", self._healthy()),
-            ("loss", self._join("policy {loss/policy:.3g}", "value {loss/value:.3g}")),
+            ("loss", self._loss()),
             ("policy", self._join("entropy {policy/entropy:.3g}", "KL {policy/kl:.2g}")),
             ("explained variance", self._join("{value/explained_variance:.2f}")),
             ("gradient norm", self._join("{optim/grad_norm:.3g}", "lr {optim/lr:.2g}")),
@@ -134,7 +145,7 @@ class RunView:
         """Return the run's state as one line of text."""
         parts = [self._state()]
         for label, text in self.rows()[1:]:
-            if label in ("env steps", "return", "throughput", "lag", "actors", "loss", "time"):
+            if label in _LINE and (label != "evaluation" or self._reads_data()):
                 parts.append(f"{label} {text}" if label != "throughput" else text)
         return " | ".join(parts)
 
@@ -157,8 +168,18 @@ class RunView:
         frames = self.values.get("step/frames", steps)
         return text + (f", {count_text(frames)} frames" if frames != steps else "")
 
+    def _reads_data(self) -> bool:
+        return "step/tokens" in self.values
+
+    def _loss(self) -> str:
+        if self._reads_data():
+            return self._join("{loss/total:.4g}")
+        return self._join("policy {loss/policy:.3g}", "value {loss/value:.3g}")
+
     def _return(self) -> str:
         mean = self.values.get("episode/return_mean")
+        if self._reads_data():
+            return ""
         if mean is None:
             return "no episode has ended yet" if self._record_at is not None else ""
         count = min(EPISODE_WINDOW, int(self.values.get("episode/count", EPISODE_WINDOW)))
@@ -170,6 +191,8 @@ class RunView:
         return f"{text} (last {count} episodes)"
 
     def _evaluation(self) -> str:
+        if "eval/loss" in self.values:
+            return self._join("loss {eval/loss:.4f}")
         if "eval/return_mean" not in self.values:
             return ""
         text = self._join("{eval/return_mean:.4g}")
@@ -177,9 +200,10 @@ class RunView:
         return f"{text} {interval}".strip()
 
     def _throughput(self) -> str:
-        return self._join(
-            "{perf/env_steps_per_s:,.0f} steps/s", "{perf/updates_per_s:,.0f} updates/s"
-        )
+        steps = "{perf/env_steps_per_s:,.0f} steps/s"
+        if self._reads_data():
+            steps = "{perf/tokens_per_s:,.0f} tokens/s"
+        return self._join(steps, "{perf/updates_per_s:,.0f} updates/s")
 
     def _healthy(self) -> str:
         healthy = self.values.get("fault/healthy")
