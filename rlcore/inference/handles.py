@@ -24,6 +24,7 @@ class NewToken(NamedTuple):
         id: The token.
         log_prob: Under the law that it was drawn from; 0 for a forced one.
         forced: Whether the engine chose it.
+        raw_log_prob: Under the softmax of the model's logits; 0 for a forced one.
     """
 
     sample: int
@@ -32,6 +33,7 @@ class NewToken(NamedTuple):
     id: int
     log_prob: float
     forced: bool
+    raw_log_prob: float
 
 
 class BranchHandle:
@@ -208,4 +210,5 @@ def _new_token(sample: int, path: tuple[int, ...], stretch: Stretch, i: int) -> 
         stretch.ids[i],
         stretch.log_probs[i],
         stretch.kinds[i] != DRAWN,
+        stretch.raw_log_probs[i],
     )
