@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlcore.errors import CheckpointError
-from rlcore.tensor_file import load_arrays, load_tensors, read_header, save_tensors
+from rlcore.tensor_file import (
+    MappedTensors,
+    load_arrays,
+    load_tensors,
+    read_header,
+    save_tensors,
+)
 
 TYPES = [
     "bool",
@@ -151,3 +157,65 @@ def test_numpy_reader_names_what_numpy_lacks(tmp_path: Path) -> None:
     save_tensors(tmp_path / "x", {"w": torch.zeros(1, dtype=torch.bfloat16)})
     with pytest.raises(CheckpointError, match="NumPy has no BF16"):
         load_arrays(tmp_path / "x")
+
+
+# -- mapped files ----------------------------------------------------------------------------------
+
+
+def test_mapped_views_equal_what_is_loaded(tmp_path: Path) -> None:
+    tensors = every_kind()
+    save_tensors(tmp_path / "x", tensors)
+    loaded = load_tensors(tmp_path / "x")
+    with MappedTensors(tmp_path / "x") as mapped:
+        assert set(mapped.entries) == set(tensors)
+        for name, tensor in loaded.items():
+            assert same({name: mapped.view(name).clone()}, {name: tensor}), name
+            mapped.release(name)
+            assert same({name: mapped.view(name).clone()}, {name: tensor}), name
+
+
+def test_writing_into_a_view_leaves_the_file_as_it_is(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "x", {"a": torch.ones(4)})
+    before = (tmp_path / "x").read_bytes()
+    with MappedTensors(tmp_path / "x") as mapped:
+        mapped.view("a").zero_()
+    assert (tmp_path / "x").read_bytes() == before
+
+
+def test_tensors_that_a_foreign_writer_did_not_align_are_read(tmp_path: Path) -> None:
+    header = (
+        b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+        b'"b":{"dtype":"F64","shape":[2],"data_offsets":[1,17]}}'
+    )
+    data = b"\7" + np.array([1.5, -2.0]).tobytes()
+    (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    with MappedTensors(tmp_path / "x") as mapped:
+        assert mapped.view("b").tolist() == [1.5, -2.0]
+        assert mapped.view("a").tolist() == [7]
+
+
+def test_release_gives_memory_back_and_spares_the_neighbours(tmp_path: Path) -> None:
+    def mapped_kb() -> int:
+        text = Path("/proc/self/smaps").read_text()
+        part = text.partition(str(tmp_path / "x"))[2]
+        return int(part.partition("Rss:")[2].split()[0]) if part else 0
+
+    values = {"a": torch.arange(3000.0), "b": torch.arange(4_000_000.0), "c": torch.ones(3000)}
+    save_tensors(tmp_path / "x", values)
+    with MappedTensors(tmp_path / "x") as mapped:
+        neighbour = mapped.view("a")
+        neighbour[-1] = -1.0  # lost if its page were given back
+        assert float(mapped.view("b").sum()) > 0
+        assert mapped_kb() > 15_000
+        mapped.release("b")
+        assert mapped_kb() < 1_000
+        assert neighbour[-1] == -1.0
+
+
+def test_mapping_a_bad_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\xff" * 16)
+    with pytest.raises(CheckpointError, match="truncated"):
+        MappedTensors(tmp_path / "x")
+    save_tensors(tmp_path / "x", {"a": torch.ones(4)})
+    with pytest.raises(CheckpointError, match="wanted at most 8"):
+        MappedTensors(tmp_path / "x", max_bytes=8)
