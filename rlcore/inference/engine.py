@@ -80,7 +80,8 @@ class Engine:
         self._counts = dict.fromkeys(("requests", "finished", "tokens", "steps", "forks"), 0)
 
     def _make_runner(self, device: torch.device) -> Runner:
-        if device.type == "cuda" and self.config.cuda_graph_buckets:
+        graphs = device.type == "cuda" and bool(self.config.cuda_graph_buckets)
+        if (graphs or self.config.overlap) and self.model.embed.weight.dtype != torch.float64:
             from rlcore.inference.graph_runner import GraphRunner
 
             return GraphRunner(self.model, self.pool, self.scheduler.rows, self.config)
@@ -158,11 +159,11 @@ class Engine:
     def step(self) -> bool:
         """Run one step; return whether there was anything to do."""
         self.scheduler.admit()
-        self.scheduler.grow()
+        sent_back = self.scheduler.grow()
         prefill = self.scheduler.prefill_batch()
         rows = self.scheduler.rows.occupied()
         if prefill is None and len(rows) == 0:
-            return self.drain()
+            return self.drain() or sent_back
         launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
         self.runner.launch(prefill, self.scheduler.rows, launch)
         self.scheduler.launched += 1

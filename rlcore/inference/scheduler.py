@@ -200,20 +200,18 @@ class Scheduler:
 
     # When blocks run out.
 
-    def grow(self) -> NDArray[np.int64]:
-        """Give the rows that decode their next block; return the rows that can run."""
-        rows = self.rows.occupied()
-        starved = self.rows.starved(rows)
-        if len(starved) == 0:
-            return rows
-        if not self.store.make_free(len(starved)):
-            if self.drain():
-                return self.grow()
+    def grow(self) -> bool:
+        """Give the rows that decode their next block; return whether some were sent back."""
+        starved = self.rows.starved(self.rows.occupied())
+        short = len(starved) > 0 and not self.store.make_free(len(starved))
+        if short and self.drain():
+            return self.grow()
+        if short:
             self._send_back(starved)
-            rows = self.rows.occupied()
-            starved = self.rows.starved(rows)
-        self.rows.grow(starved, self.store.pool.allocate(len(starved)))
-        return rows
+            starved = self.rows.starved(self.rows.occupied())
+        if len(starved):
+            self.rows.grow(starved, self.store.pool.allocate(len(starved)))
+        return short
 
     def _send_back(self, starved: NDArray[np.int64]) -> None:
         """Queue the youngest of the rows without a block, until the others' needs are met."""
