@@ -76,8 +76,9 @@ def _only_with(config: Sections, binder: Binder) -> None:
     if config.env is None and config.data is None:
         return
     for section, name, source, instead in _ONE_SOURCE:
-        value = getattr(getattr(config, section), name)
-        if value not in (None, 1) and getattr(config, source) is None:
+        settings = getattr(config, section)
+        default = type(settings).__dataclass_fields__[name].default
+        if getattr(settings, name) != default and getattr(config, source) is None:
             hint = f"; set {instead}" if instead else ""
             key = name.rstrip("_")
             binder.problem(
