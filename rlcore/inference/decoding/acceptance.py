@@ -57,8 +57,9 @@ class FixedCount:
         Raises:
             ScheduleMismatch: The schedule does not commit exactly the masked positions.
         """
-        masked = torch.stack([part.sum(1) for part in state.masked.split(list(blocks), 1)], 1)
-        kinds, which = masked.unique(dim=0, return_inverse=True)
+        parts = torch.split(state.masked, list(blocks), 1)
+        masked = torch.stack([part.sum(1) for part in parts], 1)
+        kinds, which = torch.unique(masked, dim=0, return_inverse=True)
         plans = [self._counts(kind) for kind in kinds.tolist()]
         longest = max(1, *map(len, plans))
         padded = torch.tensor([plan + [0] * (longest - len(plan)) for plan in plans])

@@ -54,14 +54,13 @@ class RowMemory:
         none = state.place.new_empty(0)
         return cls(tensors[:half], tensors[half:], none, none)
 
-    def cache(self, layer: int) -> Any:
-        """Return where the layer's new keys and values go."""
-        from rlcore.nn.transformer.memory import KVWrite
-
-        return KVWrite(self.keys[layer], self.values[layer], self.slots)
+    def cache(self, layer: int) -> None:
+        """Return no place: :meth:`attend` writes, so that spare keys need no test of their slot."""
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return attention of ``q`` ``[R * Q, H, Dh]`` over the row's keys."""
+        """Write the new keys and values; return attention ``[R * Q, H, Dh]`` over the row's."""
+        self.keys[layer].flatten(0, 1)[self.slots] = k
+        self.values[layer].flatten(0, 1)[self.slots] = v
         rows, queries, _ = self.visible.shape
         keys, values = self.keys[layer].transpose(1, 2), self.values[layer].transpose(1, 2)
         if (repeats := q.shape[1] // keys.shape[1]) > 1:

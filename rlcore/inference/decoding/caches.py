@@ -105,14 +105,20 @@ class BlockCausalCache:
             )
 
     def begin(self, denoiser: Denoiser, state: DecodeState) -> None:
-        """See :class:`Cache`."""
-        memory = RowMemory.begin(_transformer(denoiser), state)
-        if state.prompt_length == 0:
-            return
-        whole = torch.arange(state.prompt_length, device=state.ids.device)
-        places = whole.expand(len(state), -1)
-        hidden = encode(_transformer(denoiser), memory, state, places, _prompt_visible(state))
-        state.rows["cache/last"] = hidden[:, -1]
+        """See :class:`Cache`.
+
+        Raises:
+            PromptError: A whole block is given between others that are not.
+        """
+        model = _transformer(denoiser)
+        block = model.block_length or state.length
+        _check_given(state, block)
+        # One whole pass: the prompt's keys are final, and those of leading blocks that are given.
+        memory = RowMemory.begin(model, state)
+        whole = torch.arange(state.ids.shape[1], device=state.ids.device).expand(len(state), -1)
+        hidden = encode(model, memory, state, whole, _block_visible(state, whole, block))
+        if model.shift:
+            state.rows["cache/last"] = hidden[:, state.prompt_length - 1]
 
     def logits(self, denoiser: Denoiser, state: DecodeState, plan: Plan, guidance: float) -> Tensor:
         """See :class:`Cache`."""
@@ -127,7 +133,7 @@ class BlockCausalCache:
         current = hidden[:, block:]
         if model.shift:
             before = hidden[:, block - 1]
-            first = (plan.positions[:, :1] == 0) & (state.prompt_length > 0)
+            first = plan.positions[:, :1] == 0
             before = torch.where(first, state.rows["cache/last"], before)
             current = torch.cat([before[:, None], current[:, :-1]], 1)
         return finish_logits(model.model.head(current), model.mask_id)
@@ -217,11 +223,19 @@ _NOWHERE = -1
 """Place of a query that is computed only to keep shapes static."""
 
 
-def _prompt_visible(state: DecodeState) -> Tensor:
-    """Return that a prompt sees its own real tokens, bool ``[R, P, S]``."""
-    place = torch.arange(state.ids.shape[1], device=state.ids.device)
-    seen = _real(state) & (place < state.prompt_length)
-    return seen[:, None].expand(-1, state.prompt_length, -1)
+def _check_given(state: DecodeState, block: int) -> None:
+    """Refuse a block that is given whole between blocks that are not: no pass would encode it.
+
+    Raises:
+        PromptError: There is one.
+    """
+    open_ = state.masked.view(len(state), -1, block).any(2).to(torch.uint8)
+    before, after = open_.cummax(1).values, open_.flip(1).cummax(1).values.flip(1)
+    if bool(((open_ == 0) & (before == 1) & (after == 1)).any()):
+        raise PromptError(
+            f"cache block_causal: the prompt gives a whole block of {block} tokens between blocks "
+            "that are to be decoded; use cache none"
+        )
 
 
 def _block_visible(state: DecodeState, places: Tensor, block: int) -> Tensor:

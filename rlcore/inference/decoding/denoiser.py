@@ -84,7 +84,7 @@ class TransformerDenoiser:
         self.vocab_size: int = config.vocab_size
         self.shift = shift
         self.block_length = block_length
-        self._hidden: Any = torch.compile(model.hidden) if compile else model.hidden
+        self._hidden: Any = torch.compile(self.model.hidden) if compile else self.model.hidden
 
     def __call__(
         self,

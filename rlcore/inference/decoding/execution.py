@@ -86,7 +86,7 @@ class GraphBank:
         index = torch.arange(rows, device=like.ids.device).clamp(max=len(like) - 1)
         static = like.take(index)
         static.tables = {name: table.clone() for name, table in like.tables.items()}
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
@@ -145,8 +145,8 @@ class ActiveCount:
             return int(state.active.sum())
         count = torch.empty((), dtype=torch.int64, pin_memory=True)
         count.copy_(state.active.sum(), non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()  # type: ignore[no-untyped-call]
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record()
         self._waiting.append((count, event))
         if len(self._waiting) < 2:
             return len(state)

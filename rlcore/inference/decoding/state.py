@@ -123,8 +123,8 @@ class DecodeState:
         """Return a new state of the rows at ``index``, int64 ``[n]``."""
         picked = {name: value.index_select(0, index) for name, value in self.tensors()}
         rows = {name: picked.pop(f"rows/{name}") for name in self.rows}
-        picked.setdefault("real", None)
-        return DecodeState(self.prompt_length, **picked, rows=rows, tables=self.tables)
+        real = picked.pop("real", None)
+        return DecodeState(self.prompt_length, real=real, **picked, rows=rows, tables=self.tables)
 
     def copy_(self, source: DecodeState) -> None:
         """Write the rows of ``source`` over the first rows of this state, in place.
