@@ -207,7 +207,8 @@ def _deltas(running: _Running) -> list[Delta]:
     for sample, trace in enumerate(handle.traces):
         ended: Any = None if trace is None else trace.finish_reason
         if sample not in told and (sample in news or ended):
-            found.append(Delta(sample, *news.get(sample, ((), ())), ended))
+            ids, log_probs = news.get(sample, ([], []))
+            found.append(Delta(sample, ids, log_probs, ended))
             if ended:
                 told.add(sample)
     return found
