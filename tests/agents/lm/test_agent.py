@@ -1,0 +1,227 @@
+"""The agent's losses against documents one by one, in float64; what its randomness depends on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agents.lm.agent import LMAgent, next_token_targets
+from agents.lm.config import LMConfig, LMNetworkConfig
+from agents.lm.losses import (
+    mask_exactly,
+    mask_probability,
+    mask_tokens,
+    stratified_times,
+    uniform_counts,
+)
+from agents.lm.validation import HeldOut
+from rlcore.data.tokens.file import TokenFile, TokenWriter
+from rlcore.data.tokens.rows import RowReader, layout_of
+from rlcore.data.tokens.spec import TokenSpec
+
+VOCAB, EOS, MASK = 12, 10, 11
+DOCUMENTS = [([1, 2, 3, 4], 0), ([5, 6, 7], 2), ([8, 9], 1), ([2, 4, 6, 8, 1], 1), ([3], 0)]
+
+
+def make_agent(**settings: Any) -> LMAgent:
+    network = {"dim": 16, "layers": 2, "heads": 2, **settings.pop("network", {})}
+    packing = settings.pop("packing", "fit")
+    config = LMConfig(network=LMNetworkConfig(**network), **settings)
+    return config.build(TokenSpec(VOCAB, 9, EOS, MASK, packing=packing))
+
+
+def make_network(agent: LMAgent, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    network = agent.build_network().double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return network
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> TokenFile:
+    path = tmp_path_factory.mktemp("t") / "a.tokens"
+    with TokenWriter(path, VOCAB) as writer:
+        for tokens, prompt in DOCUMENTS:
+            writer.add(tokens, prompt)
+        writer.finish()
+    return TokenFile(path)
+
+
+def read(file: TokenFile, agent: LMAgent, packing: str = "fit", **more: Any) -> tuple[Any, Any]:
+    layout = layout_of(file, packing, agent.width, overlap=0, eos_id=EOS, **more)
+    reader = RowReader(file, layout, seed=0, shuffle=False)
+    arrays = {n: np.zeros(f.full_shape(1, reader.rows), f.dtype) for n, f in
+              layout.fields().items()}  # fmt: skip
+    reader.read(0, arrays)
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return batch | {"noise": torch.arange(77, 77 + reader.rows)}, reader
+
+
+def next_token_log_likelihood(network: Any, tokens: list[int], prompt: int) -> tuple[Tensor, int]:
+    """Sum of log-probabilities of a document's targets, the document alone, and their number."""
+    log_p = network(torch.tensor([tokens]))[0].log_softmax(-1)
+    wanted = range(max(prompt, 1), len(tokens))
+    terms = [log_p[i - 1, tokens[i]] for i in wanted]
+    return sum(terms, torch.zeros((), dtype=torch.float64)), len(terms)
+
+
+def test_packed_causal_loss_is_that_of_the_documents_alone(file: TokenFile) -> None:
+    """No attention across documents, no target across their borders, none in a prompt."""
+    agent = make_agent()
+    network = make_network(agent)
+    batch, reader = read(file, agent)
+    assert reader.rows < len(DOCUMENTS)
+    output = agent.loss(network, batch)
+    alone = [next_token_log_likelihood(network, *document) for document in DOCUMENTS]
+    count = sum(n for _, n in alone)
+    assert output.weight == count == 3 + 1 + 1 + 4 + 0
+    torch.testing.assert_close(output.loss, -sum(t for t, _ in alone) / count, atol=1e-12, rtol=0)
+    gradients = torch.autograd.grad(output.loss, list(network.parameters()))
+    wanted = torch.autograd.grad(-sum(t for t, _ in alone) / count, list(network.parameters()))
+    for found, expected in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-11, rtol=0)
+
+
+def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
+    """``cut``: every token but the first is predicted once, from those before it in its row."""
+    tokens = np.random.default_rng(0).integers(0, 10, 40)
+    with TokenWriter(tmp_path / "a.tokens", VOCAB) as writer:
+        writer.add(tokens)
+        writer.finish()
+    file = TokenFile(tmp_path / "a.tokens")
+    agent = make_agent(packing="cut")
+    network = make_network(agent)
+    layout = layout_of(file, "cut", agent.width, overlap=1, partial=True)
+    reader = RowReader(file, layout, seed=0, shuffle=False, partial=True)
+    loss, weight = HeldOut(agent, reader, every=1, batch=2).measure(network)
+    total = torch.zeros((), dtype=torch.float64)
+    for start in range(0, 39, 9):
+        window = tokens[start : start + 10].tolist()
+        total = total + next_token_log_likelihood(network, window, 0)[0]
+    assert weight == 39
+    assert loss == pytest.approx(float(-total / 39), abs=1e-12)
+
+
+@pytest.mark.parametrize("normalise", ["batch", "response"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact) -> None:
+    agent = make_agent(objective="diffusion", normalise=normalise, packing="single")
+    network = make_network(agent)
+    batch, _ = read(file, agent, "single")
+    call = agent.held_out_loss if exact else agent.loss
+    output = call(network, batch)
+
+    generator = torch.Generator().manual_seed(77)
+    uniforms = torch.rand(batch["tokens"].shape, generator=generator)
+    targets, rows = batch["targets"], len(DOCUMENTS)
+    if exact:
+        counts = uniform_counts(torch.rand(rows, generator=generator), targets)
+        masked = mask_exactly(uniforms, counts, targets)
+        scale = targets.sum(-1) / counts
+    else:
+        p = mask_probability(stratified_times(rows, torch.rand((), generator=generator)))
+        masked, scale = mask_tokens(uniforms, p, targets), 1 / p
+    assert masked.any()
+    per_row = []
+    for row, (tokens, prompt) in enumerate(DOCUMENTS):
+        hidden = masked[row, : len(tokens)].tolist()
+        assert not any(hidden[:prompt])
+        seen = [MASK if m else t for t, m in zip(tokens, hidden, strict=True)]
+        log_p = network(torch.tensor([seen]))[0].log_softmax(-1)
+        terms = [log_p[i, t] for i, (t, m) in enumerate(zip(tokens, hidden, strict=True)) if m]
+        total = sum(terms, torch.zeros((), dtype=torch.float64)) * scale[row].double()
+        per_row.append((-total, len(tokens) - prompt))
+    if normalise == "batch":
+        expected = sum(t for t, _ in per_row) / sum(n for _, n in per_row)
+    else:
+        expected = sum(t / n for t, n in per_row) / rows
+    torch.testing.assert_close(output.loss, expected, atol=1e-7, rtol=0)
+    if not exact:
+        torch.testing.assert_close(output.loss, expected, atol=1e-7, rtol=0)
+        output.loss.backward()
+        assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_next_token_targets() -> None:
+    targets = torch.tensor([[True, True, False, True, True, False]])
+    documents = torch.tensor([[0, 0, 0, 1, 1, -1]])
+    assert next_token_targets(targets, documents).tolist() == [[True, False, False, True, False]]
+    assert next_token_targets(targets, None).tolist() == [[True, False, True, True, False]]
+
+
+@pytest.mark.parametrize("objective", ["causal", "diffusion"])
+def test_random_numbers_follow_from_the_batch_alone(file: TokenFile, objective: str) -> None:
+    agent = make_agent(objective=objective, network={"dropout": 0.3})
+    network = make_network(agent)
+    batch, _ = read(file, agent)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = agent.loss(network, batch).loss
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(agent.loss(network, batch).loss, first)
+    other = agent.loss(network, batch | {"noise": batch["noise"] + 1}).loss
+    assert not torch.equal(other, first)
+    network.eval()
+    held_out = [agent.held_out_loss(network, batch).loss for _ in range(2)]
+    assert torch.equal(*held_out)
+    assert not torch.equal(held_out[0], first)
+
+
+def test_dropout_keeps_the_mean_and_is_off_in_evaluation(file: TokenFile) -> None:
+    plain, dropped = make_agent(), make_agent(network={"dropout": 0.5})
+    network, other = make_network(plain), make_network(dropped)
+    ids = torch.tensor([[1, 2, 3]])
+    other.eval()
+    assert torch.equal(network(ids), other(ids))
+    other.train()
+    seen: list[Tensor] = []
+    other.blocks[0].mixer_norm.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    for _ in range(4000):
+        other.hidden(ids)
+    zeros = torch.stack([(x == 0).double() for x in seen]).mean(0)
+    assert (zeros - 0.5).abs().max() < 0.05
+    mean = torch.stack(seen).mean(0)
+    torch.testing.assert_close(mean, network.embed(ids), atol=0.12, rtol=0)
+
+
+def test_bfloat16_computes_close_to_float32_and_keeps_float32_weights(file: TokenFile) -> None:
+    losses, gradients = [], []
+    for precision in ("float32", "bfloat16"):
+        agent = make_agent(precision=precision)
+        network = make_network(agent).float()
+        batch, _ = read(file, agent)
+        output = agent.loss(network, batch)
+        output.loss.backward()
+        assert output.loss.dtype == torch.float32
+        assert all(p.grad.dtype == torch.float32 for p in network.parameters())
+        losses.append(float(output.loss))
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.995
+
+
+@pytest.mark.gpu
+def test_compiled_bfloat16_on_a_gpu_is_close_to_float32_on_a_cpu(file: TokenFile) -> None:
+    found = []
+    for settings, device in (({}, "cpu"), ({"precision": "bfloat16", "compile": True}, "cuda")):
+        agent = make_agent(**settings)
+        network = make_network(agent).float().to(device)
+        batch, _ = read(file, agent)
+        batch = {name: value.to(device) for name, value in batch.items()}
+        loss = agent.loss(network, batch).loss
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten().cpu() for p in network.parameters()])
+        with torch.no_grad():
+            held_out = float(agent.held_out_loss(network.eval(), batch).loss)
+        found.append((float(loss), held_out, gradient))
+    assert found[1][0] == pytest.approx(found[0][0], rel=0.02)
+    assert found[1][1] == pytest.approx(found[0][1], rel=0.02)
+    assert torch.cosine_similarity(found[0][2], found[1][2], dim=0) > 0.99
