@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from rlcore.ops.triton_jit import can_launch_early, jitted
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
+from rlcore.ops.triton_jit import jitted
 
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
 
@@ -35,18 +36,6 @@ def tiling(rows: int, inputs: int, outputs: int) -> Tiling:
     if rows <= 128:
         return Tiling(32, 32, 128, 4)
     return Tiling(64, 64, 64, 4, 4)
-
-
-def _wait(EARLY: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Wait until what the kernels before this one wrote can be read."""
-    if EARLY:
-        tl.extra.cuda.gdc_wait()
-
-
-def _release(EARLY: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Let the next kernel start; it waits for this one to end before it reads."""
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 def _finish(  # type: ignore[no-untyped-def]
@@ -75,7 +64,7 @@ def _dot_kernel(  # type: ignore[no-untyped-def]
     COLUMNS: tl.constexpr, STEP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """One row times ``COLUMNS`` rows of the weights; sums stay on the threads that load."""
-    _release(EARLY)
+    release_next(EARLY)
     row = tl.program_id(1)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     here = column < outputs
@@ -93,7 +82,7 @@ def _dot_kernel(  # type: ignore[no-untyped-def]
         if NORM:
             scale = tl.load(norm_ptr + i, mask=inside, other=0.0).to(tl.float32)
         if start == 0:
-            _wait(EARLY)
+            wait_for_inputs(EARLY)
         x = tl.load(x_ptr + row * inputs + i, mask=inside, other=0.0).to(tl.float32)
         if NORM:
             square += tl.sum(x * x, 0)
@@ -115,13 +104,13 @@ def _tile_kernel(  # type: ignore[no-untyped-def]
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, STEP: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """A tile ``[ROWS, COLUMNS]`` of the product, on the tensor cores."""
-    _release(EARLY)
+    release_next(EARLY)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     acc = tl.zeros((ROWS, COLUMNS), tl.float32)
     up = tl.zeros((ROWS, COLUMNS), tl.float32)
     square = tl.zeros((ROWS,), tl.float32)
-    _wait(EARLY)
+    wait_for_inputs(EARLY)
     for start in range(0, inputs, STEP):
         i = start + tl.arange(0, STEP)
         place = column[:, None] * inputs + i[None, :]
@@ -152,7 +141,7 @@ def _tile_kernel(  # type: ignore[no-untyped-def]
 
 @cache
 def _kernels() -> tuple[Any, Any]:
-    parts = (_wait, _release, _finish)
+    parts = (wait_for_inputs, release_next, _finish)
     return jitted(_dot_kernel, *parts), jitted(_tile_kernel, *parts)
 
 
@@ -186,7 +175,6 @@ def fused_linear_triton(
     if rows == 0 or outputs == 0:
         return out
     sizes = tiling(rows, inputs, outputs) if tile is None else tile
-    early = can_launch_early(x.device) if early is None else early
     norm_weight, eps = (None, 0.0) if norm is None else norm
     arguments = (
         x, weight, norm_weight, None if residual is None else residual.contiguous(), bias, out,
@@ -194,11 +182,9 @@ def fused_linear_triton(
     )  # fmt: skip
     flags = {
         "NORM": norm is not None, "GATED": gated, "ADD": residual is not None,
-        "BIAS": bias is not None, "COLUMNS": sizes.columns, "STEP": sizes.step, "EARLY": early,
-        "num_warps": sizes.warps, "num_stages": sizes.stages,
+        "BIAS": bias is not None, "COLUMNS": sizes.columns, "STEP": sizes.step,
+        "num_warps": sizes.warps, "num_stages": sizes.stages, **launch_options(x.device, early),
     }  # fmt: skip
-    if early:
-        flags["launch_pdl"] = True
     columns = -(-outputs // sizes.columns)
     if sizes.rows == 1:
         _kernels()[0][(columns, rows)](*arguments, **flags)

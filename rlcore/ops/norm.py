@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlcore.errors import ConfigError
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.triton_jit import jitted
 
 tl: Any = None  # triton.language, bound when the kernel is built: kernels look names up here
@@ -111,7 +112,8 @@ def fused_backend(backend: Backend, x: Tensor, *others: Tensor | None) -> str:
 def _norm_torch(x: Tensor, weight: Tensor, eps: float, float32: bool) -> Tensor:
     wide = x if x.dtype == torch.float64 and not float32 else x.float()
     normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    return weight * normed.to(x.dtype)
+    # Under autocast the weight is wider than the tokens, which keep their dtype.
+    return (weight * normed.to(x.dtype)).to(x.dtype)
 
 
 def _norm_reference(x: Tensor, weight: Tensor, eps: float, float32: bool) -> Tensor:
@@ -120,15 +122,18 @@ def _norm_reference(x: Tensor, weight: Tensor, eps: float, float32: bool) -> Ten
     for row in x.flatten(0, -2) if x.dim() > 1 else x[None]:
         wide = row if row.dtype == torch.float64 and not float32 else row.float()
         mean_square = (wide * wide).sum() / len(row)
-        rows.append(weight * (wide / torch.sqrt(mean_square + eps)).to(x.dtype))
+        normed = (wide / torch.sqrt(mean_square + eps)).to(x.dtype)
+        rows.append((weight * normed).to(x.dtype))
     return torch.stack(rows).view(x.shape) if rows else x * weight
 
 
 def _norm_kernel(  # type: ignore[no-untyped-def]
     x_ptr, residual_ptr, weight_ptr, out_ptr, sum_ptr, rows, dim, eps,
-    ADD: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    ADD: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Each program norms ``ROWS`` rows; they stay in registers."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, WIDTH)
     mask = (row < rows)[:, None] & (column < dim)[None, :]
@@ -146,7 +151,7 @@ def _norm_kernel(  # type: ignore[no-untyped-def]
 
 @cache
 def _kernel() -> Any:
-    return jitted(_norm_kernel)
+    return jitted(_norm_kernel, release_next, wait_for_inputs)
 
 
 def _norm_triton(
@@ -163,5 +168,6 @@ def _norm_triton(
         _kernel()[(-(-rows // together),)](
             x, None if residual is None else residual.contiguous(), weight.contiguous(), out, total,
             rows, dim, eps, ADD=residual is not None, ROWS=together, WIDTH=width, num_warps=4,
+            **launch_options(x.device),
         )  # fmt: skip
     return out, total

@@ -19,6 +19,7 @@ from torch import Tensor
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.paged import KVWrite
 from rlcore.ops.backends import Backend
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.norm import fused_backend, rms_norm
 from rlcore.ops.triton_jit import jitted
 
@@ -94,12 +95,39 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         x: ``[..., H, D]``.
-        cos: ``[..., D/2]``.
-        sin: ``[..., D/2]``.
+        cos: ``[..., D/2]``, of ``x``'s dtype or wider.
+        sin: ``[..., D/2]``, likewise.
     """
     first, second = x.chunk(2, -1)
     cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+
+
+def rotary_angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosines and sines of CUDA positions, float32 ``[N, D/2]``, in one kernel.
+
+    Args:
+        positions: int64 ``[N]``.
+        frequencies: Angle of each pair a position, ``[D/2]``; used in float32.
+
+    Raises:
+        ConfigError: The positions are not packed, or the backend cannot run here.
+    """
+    if positions.dim() != 1 or frequencies.dim() != 1:
+        raise ConfigError(
+            "rotary_angles wants positions [N] and frequencies [D/2], got "
+            f"{tuple(positions.shape)} and {tuple(frequencies.shape)}"
+        )
+    frequencies = frequencies.float()
+    fused_backend("triton", frequencies)
+    half = len(frequencies)
+    out = frequencies.new_empty(2, len(positions), half)
+    if len(positions) and half:
+        _angles_kernel_of()[(len(positions),)](
+            positions, frequencies, out[0], out[1], half,
+            HALF=1 << (half - 1).bit_length(), num_warps=1, **launch_options(out.device),
+        )  # fmt: skip
+    return out[0], out[1]
 
 
 def _rotate_reference(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -173,9 +201,11 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
     q_ptr, k_ptr, keys_ptr, values_ptr, eps,
     H: tl.constexpr, K: tl.constexpr, D: tl.constexpr,
     NORM: tl.constexpr, ROTATE: tl.constexpr, WRITE: tl.constexpr,
-    HEADS: tl.constexpr, HALF: tl.constexpr,
+    HEADS: tl.constexpr, HALF: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """One program a token, all its heads at once, as two halves ``[HEADS, HALF]``."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     token = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS)
     pair = tl.arange(0, HALF)
@@ -234,9 +264,29 @@ def _prepare_kernel(  # type: ignore[no-untyped-def]
         tl.store(values_ptr + base + half, second, mask=value)
 
 
+def _angles_kernel(  # type: ignore[no-untyped-def]
+    positions_ptr, frequencies_ptr, cos_ptr, sin_ptr, half,
+    HALF: tl.constexpr, EARLY: tl.constexpr,
+):  # fmt: skip
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
+    token = tl.program_id(0)
+    pair = tl.arange(0, HALF)
+    mask = pair < half
+    frequency = tl.load(frequencies_ptr + pair, mask=mask, other=0.0)
+    angle = tl.load(positions_ptr + token).to(tl.float32) * frequency
+    tl.store(cos_ptr + token * half + pair, tl.cos(angle), mask=mask)
+    tl.store(sin_ptr + token * half + pair, tl.sin(angle), mask=mask)
+
+
+@cache
+def _angles_kernel_of() -> Any:
+    return jitted(_angles_kernel, release_next, wait_for_inputs)
+
+
 @cache
 def _kernel() -> Any:
-    return jitted(_prepare_kernel)
+    return jitted(_prepare_kernel, release_next, wait_for_inputs)
 
 
 def _prepare_triton(
@@ -262,6 +312,6 @@ def _prepare_triton(
             H=heads, K=kv_heads, D=dim,
             NORM=norms is not None, ROTATE=rotary is not None, WRITE=cache is not None,
             HEADS=1 << (total - 1).bit_length(), HALF=1 << (dim // 2 - 1).bit_length(),
-            num_warps=4,
+            num_warps=4, **launch_options(qkv.device),
         )  # fmt: skip
     return q, k, qkv.unflatten(-1, (total, dim))[..., heads + kv_heads :, :]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rlcore.errors import ConfigError
 from rlcore.ops.backends import Backend
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.norm import fused_backend
 from rlcore.ops.triton_jit import jitted
 
@@ -42,7 +43,11 @@ def silu_mul(gate_up: Tensor, *, backend: Backend = "auto") -> Tensor:
     return F.silu(gate) * up
 
 
-def _silu_mul_kernel(in_ptr, out_ptr, half, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _silu_mul_kernel(  # type: ignore[no-untyped-def]
+    in_ptr, out_ptr, half, BLOCK: tl.constexpr, EARLY: tl.constexpr
+):
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = column < half
@@ -55,7 +60,7 @@ def _silu_mul_kernel(in_ptr, out_ptr, half, BLOCK: tl.constexpr):  # type: ignor
 
 @cache
 def _kernel() -> Any:
-    return jitted(_silu_mul_kernel)
+    return jitted(_silu_mul_kernel, release_next, wait_for_inputs)
 
 
 def _silu_mul_triton(gate_up: Tensor) -> Tensor:
@@ -64,5 +69,7 @@ def _silu_mul_triton(gate_up: Tensor) -> Tensor:
     rows = math.prod(gate_up.shape[:-1])
     out = gate_up.new_empty(*gate_up.shape[:-1], half)
     if rows and half:
-        _kernel()[(rows, -(-half // BLOCK))](gate_up, out, half, BLOCK=BLOCK, num_warps=4)
+        _kernel()[(rows, -(-half // BLOCK))](
+            gate_up, out, half, BLOCK=BLOCK, num_warps=4, **launch_options(gate_up.device)
+        )
     return out

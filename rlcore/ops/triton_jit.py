@@ -26,14 +26,3 @@ def jitted(kernel: Callable[..., Any], *parts: Callable[..., Any]) -> Any:
             part = jitted(part)
         kernel.__globals__[part.__name__] = part
     return triton.jit(kernel)
-
-
-@cache
-def can_launch_early(device: Any) -> bool:
-    """Return whether a kernel on ``device`` may start before the one before it has ended.
-
-    That is programmatic dependent launch, of CUDA devices of compute capability 9.0 and later.
-    """
-    import torch
-
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)

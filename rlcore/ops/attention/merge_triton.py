@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.triton_jit import jitted
 
 if TYPE_CHECKING:
@@ -18,8 +19,11 @@ tl: Any = None  # triton.language, bound when the kernel is built: kernels look 
 def _merge_kernel(  # type: ignore[no-untyped-def]
     acc_ptr, top_ptr, total_ptr, starts_ptr, skip_ptr, out_ptr, heads, parts,
     D: tl.constexpr, SHARED: tl.constexpr, PARTS: tl.constexpr, DIM: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """One head of one row's new token; a row without a group has no shared parts."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row, head = tl.program_id(0), tl.program_id(1)
     token = tl.load(starts_ptr + row)
     if tl.load(starts_ptr + row + 1) == token:
@@ -44,7 +48,7 @@ def _merge_kernel(  # type: ignore[no-untyped-def]
 
 @cache
 def _kernel() -> Any:
-    return jitted(_merge_kernel)
+    return jitted(_merge_kernel, release_next, wait_for_inputs)
 
 
 def merge_parts(
@@ -64,5 +68,6 @@ def merge_parts(
     _kernel()[(batch.rows, heads)](
         *room, batch.query_starts, skip, out, heads, parts, D=dim, SHARED=shared,
         PARTS=1 << (parts - 1).bit_length(), DIM=1 << (dim - 1).bit_length(), num_warps=1,
+        **launch_options(out.device),
     )  # fmt: skip
     return out

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rlcore.ops.attention.merge_triton import merge_parts
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.triton_jit import jitted
 
 if TYPE_CHECKING:
@@ -76,9 +77,13 @@ def _decode_kernel(  # type: ignore[no-untyped-def]
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
     SKIP: tl.constexpr, WHOLE: tl.constexpr,
     QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """One row's new token, one key head, one part of what the row sees by itself."""
-    row, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
+    # Heads vary fastest: those of a row lie side by side in the pool.
+    kv_head, row, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     token = tl.load(starts_ptr + row)
     if tl.load(starts_ptr + row + 1) == token:
         return
@@ -122,10 +127,12 @@ def _shared_kernel(  # type: ignore[no-untyped-def]
     q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, members_ptr, blocks_ptr,
     acc_ptr, top_ptr, total_ptr, scale, width, members, all_parts,
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
-    QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr,
+    QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """The new tokens of a group of rows, one key head, one part of the blocks they share."""
-    group, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
+    kv_head, group, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     blocks = tl.load(blocks_ptr + group)
     if blocks == 0:
         return
@@ -166,9 +173,12 @@ def _extend_kernel(  # type: ignore[no-untyped-def]
     q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, out_ptr, scale, width,
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
     QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """A tile of a row's new tokens and their heads, one key head."""
-    row, portion, kv_head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
+    kv_head, portion, row = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     start = tl.load(starts_ptr + row)
     new = tl.load(starts_ptr + row + 1) - start
     if portion * QUERIES >= new * RATIO:
@@ -208,7 +218,7 @@ def _extend_kernel(  # type: ignore[no-untyped-def]
 
 @cache
 def _kernels() -> tuple[Any, Any, Any]:
-    parts = (_slots_of_tile, _attend_tile)
+    parts = (_slots_of_tile, _attend_tile, release_next, wait_for_inputs)
     decode = jitted(_decode_kernel, *parts, _entries_used)
     return decode, jitted(_shared_kernel, *parts), jitted(_extend_kernel, *parts)
 
@@ -245,13 +255,13 @@ def _decode_shared(
     parts = shared + parts_of(batch.rows * kv_heads, batch.max_blocks, block)
     room = parts_room(q, parts)
     ratio = q.shape[1] // kv_heads
-    _kernels()[1][(groups, kv_heads, shared)](
+    _kernels()[1][(kv_heads, groups, shared)](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
         batch.prefix.members, batch.prefix.blocks, *room, scale * math.log2(math.e),
         batch.block_table.shape[1], members, parts,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         QUERIES=max(16, power_of_two(members * ratio)), DIM=power_of_two(dim, 16),
-        TILE=tile_of(block), num_warps=4,
+        TILE=tile_of(block), num_warps=4, **launch_options(q.device),
     )  # fmt: skip
     out = torch.empty_like(q)
     _launch_decode(q, keys, values, batch, scale, out, room, (shared, parts - shared, parts))
@@ -272,14 +282,14 @@ def _launch_decode(
     _, block, kv_heads, dim = keys.shape
     ratio = q.shape[1] // kv_heads
     width = batch.block_table.shape[1]
-    _kernels()[0][(batch.rows, kv_heads, parts[1])](
+    _kernels()[0][(kv_heads, batch.rows, parts[1])](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
         None if batch.prefix is None else batch.prefix.skip, out, *(room or (None, None, None)),
         scale * math.log2(math.e), width, parts[0], parts[2],
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         SKIP=batch.prefix is not None, WHOLE=room is None,
         QUERIES=1 if ratio == 1 else max(16, power_of_two(ratio)), DIM=power_of_two(dim, 16),
-        TILE=tile_of(block), WIDTH=power_of_two(width), num_warps=4,
+        TILE=tile_of(block), WIDTH=power_of_two(width), num_warps=4, **launch_options(q.device),
     )  # fmt: skip
 
 
@@ -289,12 +299,12 @@ def _extend(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: f
     width = batch.block_table.shape[1]
     queries = min(QUERY_TILE, max(16, power_of_two(batch.max_query * ratio)))
     out = torch.empty_like(q)
-    _kernels()[2][(batch.rows, -(-batch.max_query * ratio // queries), kv_heads)](
+    _kernels()[2][(kv_heads, -(-batch.max_query * ratio // queries), batch.rows)](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts, out,
         scale * math.log2(math.e), width,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         QUERIES=queries, DIM=power_of_two(dim, 16), TILE=max(64, power_of_two(block)),
-        WIDTH=power_of_two(width), num_warps=4,
+        WIDTH=power_of_two(width), num_warps=4, **launch_options(q.device),
     )  # fmt: skip
     return out
 

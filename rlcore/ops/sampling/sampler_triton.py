@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.sampling.counter_rng import gumbel_tile, philox_words
 from rlcore.ops.triton_jit import jitted
 
@@ -77,8 +78,11 @@ def _threshold_kernel(  # type: ignore[no-untyped-def]
     logits_ptr, seen_ptr, temperature_ptr, penalty_ptr, top_k_ptr, top_p_ptr, least_ptr,
     vocab, words,
     PENALISE: tl.constexpr, TOP_K: tl.constexpr, TOP_P: tl.constexpr, TILE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """Write the smallest score that each row keeps."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row = tl.program_id(0)
     temperature = tl.load(temperature_ptr + row)
     temperature = tl.where(temperature == 0.0, 1.0, temperature)
@@ -120,8 +124,11 @@ def _draw_kernel(  # type: ignore[no-untyped-def]
     logits_ptr, seen_ptr, keys_ptr, positions_ptr, temperature_ptr, penalty_ptr, least_ptr,
     parts_ptr, tokens_ptr, log_probs_ptr, raw_ptr, vocab, words, span,
     PENALISE: tl.constexpr, TRUNCATE: tl.constexpr, WHOLE: tl.constexpr, TILE: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """Draw from a program's part of a row's vocabulary, and sum what the log-probabilities need."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row, part = tl.program_id(0), tl.program_id(1)
     key, position = tl.load(keys_ptr + row), tl.load(positions_ptr + row)
     given = tl.load(temperature_ptr + row)
@@ -177,9 +184,11 @@ def _log_sum(values, top, total):  # type: ignore[no-untyped-def]
 
 def _join_kernel(  # type: ignore[no-untyped-def]
     parts_ptr, temperature_ptr, tokens_ptr, log_probs_ptr, raw_ptr, vocab, parts,
-    PARTS: tl.constexpr,
+    PARTS: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """Join the parts of a row."""
+    release_next(EARLY)
+    wait_for_inputs(EARLY)
     row = tl.program_id(0)
     part = tl.arange(0, PARTS)
     there = part < parts
@@ -206,17 +215,20 @@ def _join_kernel(  # type: ignore[no-untyped-def]
 
 @cache
 def _kernels() -> tuple[Any, Any, Any]:
+    early = (release_next, wait_for_inputs)
     jitted(gumbel_tile, philox_words)
     jitted(_least_kept, _score_tile, _float_order)
-    threshold = jitted(_threshold_kernel, _score_tile, _float_order, _float_of_order, _least_kept)
-    draw = jitted(_draw_kernel, _score_tile, _log_sum, gumbel_tile)
-    return threshold, draw, jitted(_join_kernel)
+    order = (_float_order, _float_of_order)
+    threshold = jitted(_threshold_kernel, _score_tile, *order, _least_kept, *early)
+    draw = jitted(_draw_kernel, _score_tile, _log_sum, gumbel_tile, *early)
+    return threshold, draw, jitted(_join_kernel, *early)
 
 
 def sample_triton(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, Tensor]:
     """Return tokens and log-probabilities; see :func:`rlcore.ops.sampling.sampler.sample`."""
     logits = logits.contiguous()
     count, vocab = logits.shape
+    early = launch_options(logits.device)
     threshold, draw, join = _kernels()
     seen, penalty = rows.seen, rows.penalty
     penalise = seen is not None and penalty is not None
@@ -228,7 +240,7 @@ def sample_triton(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, T
         threshold[(count,)](
             logits, seen, rows.temperature, penalty, rows.top_k, rows.top_p, least, vocab, words,
             PENALISE=penalise, TOP_K=rows.top_k is not None, TOP_P=rows.top_p is not None,
-            TILE=tile, num_warps=8,
+            TILE=tile, num_warps=8, **early,
         )  # fmt: skip
     tokens = torch.empty(count, dtype=torch.int64, device=logits.device)
     log_probs, raw = (torch.empty(count, device=logits.device) for _ in range(2))
@@ -238,11 +250,11 @@ def sample_triton(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, T
     draw[(count, parts)](
         logits, seen, rows.keys, rows.positions, rows.temperature, penalty, least, partial,
         tokens, log_probs, raw, vocab, words, span,
-        PENALISE=penalise, TRUNCATE=truncate, WHOLE=parts == 1, TILE=tile, num_warps=8,
+        PENALISE=penalise, TRUNCATE=truncate, WHOLE=parts == 1, TILE=tile, num_warps=8, **early,
     )  # fmt: skip
     if parts > 1:
         join[(count,)](
             partial, rows.temperature, tokens, log_probs, raw, vocab, parts,
-            PARTS=1 << (parts - 1).bit_length(),
+            PARTS=1 << (parts - 1).bit_length(), **early,
         )  # fmt: skip
     return tokens, log_probs, raw
