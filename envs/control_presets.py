@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from envs.preset_options import check_flag, check_whole
 from rlcore.errors import ConfigError, MissingDependencyError
 
 
@@ -28,15 +29,10 @@ class ControlOptions:
     max_episode_steps: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("action_repeat", "max_episode_steps"):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if not whole and not (name == "max_episode_steps" and value is None):
-                raise ConfigError(f"env.kwargs.{name} is {value!r}, wanted at least 1")
-        if not isinstance(self.rescale_actions, bool):
-            raise ConfigError(
-                f"env.kwargs.rescale_actions is {self.rescale_actions!r}, wanted true or false"
-            )
+        check_whole("action_repeat", self.action_repeat, 10_000)
+        if self.max_episode_steps is not None:
+            check_whole("max_episode_steps", self.max_episode_steps, 2**31 - 1)
+        check_flag("rescale_actions", self.rescale_actions)
 
 
 class ControlPreset:
@@ -60,7 +56,8 @@ class ControlPreset:
         if not str(spec.entry_point).startswith(self.collection):
             raise ConfigError(
                 f"env.preset: {self.name} is for the environments of {self.collection}, "
-                f"and {spec.id} is none of them"
+                f"and {spec.id} is none of them",
+                setting=("env", "preset"),
             )
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             raise MissingDependencyError(

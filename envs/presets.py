@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from envs.control_presets import ClassicPreset, MujocoPreset
+from envs.preset_options import check_chance, check_flag, check_whole
 from rlcore.errors import ConfigError, MissingDependencyError
 
 
@@ -72,12 +73,22 @@ class AtariOptions:
     num_threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("frame_skip", "noop_max", "stack", "size", "max_frames", "num_threads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"env.kwargs.{name} is {getattr(self, name)}, wanted at least 1")
-        sticky = self.repeat_action_probability
-        if sticky is not None and not 0.0 <= sticky < 1.0:
-            raise ConfigError(f"env.kwargs.repeat_action_probability is {sticky}, wanted [0, 1)")
+        for name, high in _LARGEST.items():
+            check_whole(name, getattr(self, name), high)
+        for name in ("terminal_on_life_loss", "fire_reset", "full_action_space"):
+            check_flag(name, getattr(self, name))
+        if self.repeat_action_probability is not None:
+            check_chance("repeat_action_probability", self.repeat_action_probability)
+
+
+_LARGEST = {
+    "frame_skip": 1000,
+    "noop_max": 100_000,
+    "stack": 256,
+    "size": 1024,
+    "max_frames": 2**31 - 1,
+    "num_threads": 1024,
+}
 
 
 class AtariPreset:
@@ -95,7 +106,8 @@ class AtariPreset:
         if unknown:
             raise ConfigError(
                 f"env.kwargs: preset atari has no option {', '.join(unknown)}; "
-                f"it has {', '.join(known)}"
+                f"it has {', '.join(known)}",
+                setting=("env", "kwargs", unknown[0]),
             )
         self.spec = spec
         self.options = AtariOptions(**options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from experiments.data_parts import open_data
 from experiments.schema import EnvConfig, ExperimentConfig
 from rlcore.data.env_spec import BoxActions, DiscreteActions, EnvSpec
 from rlcore.data.seeding import derive_seed
-from rlcore.errors import ConfigError
+from rlcore.errors import ConfigError, EnvContractError, RlcoreError
 from rlcore.runtime.env_stream import EnvStream, open_stream
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def probe_env(env: EnvConfig, seed: int, count: int) -> Probe:
     """Make the environment once, reset it and return what it looks like.
 
     Raises:
-        EnvContractError: It breaks the Gymnasium contract on its first reset.
+        EnvContractError: It fails or breaks the Gymnasium contract on its first reset.
     """
     import numpy as np
 
@@ -145,10 +147,26 @@ def probe_env(env: EnvConfig, seed: int, count: int) -> Probe:
         spec = stream.spec
         obs = np.zeros((count, *spec.obs_shape), spec.obs_dtype)
         seeds = [derive_seed(seed, "probe", i) >> 32 for i in range(count)]
-        stream.reset(seeds, obs, np.zeros(count, bool))
+        with _first_reset(env.id):
+            stream.reset(seeds, obs, np.zeros(count, bool))
         return Probe(spec, stream.autoreset)
     finally:
         stream.close()
+
+
+@contextlib.contextmanager
+def _first_reset(id: str) -> Iterator[None]:
+    try:
+        yield
+    except RlcoreError:
+        raise
+    except Exception as error:
+        # The environment is the user's: what it raises is told with its place.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise EnvContractError(
+            f"{id} failed on its first reset: {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
 
 
 def build_parts(config: dict[str, Any]) -> ExperimentParts:

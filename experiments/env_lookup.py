@@ -11,7 +11,7 @@ from experiments.binding import Binder
 from experiments.errors import choices_text, nearest
 from experiments.leaves import shown
 from experiments.schema import EnvConfig
-from rlcore.errors import MissingDependencyError
+from rlcore.errors import ConfigError, MissingDependencyError
 
 
 def look_up(env: EnvConfig, binder: Binder) -> None:
@@ -43,6 +43,31 @@ def look_up(env: EnvConfig, binder: Binder) -> None:
             hint = hint or "; rlcore env list shows all, env.module names what registers more"
             binder.problem(("env", "id"), f"no such environment, got {shown(env.id)}{hint}", "env")
     _wrappers(env, binder)
+
+
+def try_making(env: EnvConfig, binder: Binder) -> None:
+    """Make one environment and close it again; note in ``binder`` why it cannot be made.
+
+    Raises:
+        MissingDependencyError: It needs a package that is not installed.
+    """
+    from envs.make import make_envs
+
+    try:
+        made = make_envs(
+            env.id,
+            1,
+            preset=env.preset,
+            kwargs=env.kwargs,
+            wrappers=env.wrappers,
+            vectorization=env.vectorization,
+            module=env.module,
+        )
+    except ConfigError as error:
+        binder.problem(error.setting or ("env",), str(error), "env")
+        return
+    for one in made if isinstance(made, list) else [made]:
+        one.close()
 
 
 def _imported(env: EnvConfig, binder: Binder) -> bool:

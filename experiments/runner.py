@@ -78,7 +78,7 @@ def run(
         RlcoreError: Training failed; the message says where the last checkpoint is.
     """
     _check_overrides(overrides)
-    resolved = load_config(config, overrides)
+    resolved = load_config(config, overrides, make_env=True)
     settings = resolved.config
     choose_mode(wandb or settings.track.wandb.mode)  # refused before there is a folder
     folder = RunFolder.create(

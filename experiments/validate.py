@@ -52,6 +52,7 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     look_up: bool = True,
+    make_env: bool = False,
 ) -> ResolvedConfig:
     """Read, merge and check an experiment.
 
@@ -59,6 +60,7 @@ def load_config(
         source: A file, several files (merged left to right), or a mapping.
         overrides: ``key=value``, ``key=`` (null), ``key~`` (remove).
         look_up: Whether to look the environment up, which imports Gymnasium and ``env.module``.
+        make_env: Whether to make one as well, which its constructor may refuse.
 
     Raises:
         ConfigProblems: Everything that is wrong, each with its place.
@@ -74,7 +76,7 @@ def load_config(
     cross_check(binder)
     env = binder.sections.get("env")
     if look_up and env is not None and not any(binder.troubled(("env", n)) for n in _LOOKED_AT):
-        _look_up(env, binder)
+        _look_up(env, binder, make_env and not binder.troubled(("env",)))
     if binder.problems:
         raise ConfigProblems(name, binder.problems)
     resolved = plain(config)
@@ -84,12 +86,14 @@ def load_config(
 _LOOKED_AT = ("id", "module", "preset", "wrappers")
 
 
-def _look_up(env: Any, binder: Binder) -> None:
-    from experiments.env_lookup import look_up
+def _look_up(env: Any, binder: Binder, make_env: bool) -> None:
+    from experiments.env_lookup import look_up, try_making
     from rlcore.errors import MissingDependencyError
 
     try:
         look_up(env, binder)
+        if make_env and not binder.troubled(("env",)):
+            try_making(env, binder)
     except MissingDependencyError:
         if not binder.problems:  # what can be corrected in the file comes first
             raise

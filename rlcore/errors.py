@@ -14,7 +14,15 @@ class RlcoreError(Exception):
 
 
 class ConfigError(RlcoreError, ValueError):
-    """A setting is wrong; raised before any process is started."""
+    """A setting is wrong; raised before any process is started.
+
+    Attributes:
+        setting: Keys from the root of an experiment to the setting; empty where it is not known.
+    """
+
+    def __init__(self, message: str = "", *, setting: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class MissingDependencyError(RlcoreError, ImportError):

@@ -10,7 +10,7 @@ import gymnasium.wrappers
 from envs.wrappers.action_repeat import ActionRepeat
 from envs.wrappers.cost import Cost, cost
 from envs.wrappers.lag import Lag, lag
-from rlcore.errors import ConfigError
+from rlcore.errors import ConfigError, RlcoreError
 
 __all__ = ["WRAPPER_TYPES", "ActionRepeat", "Cost", "Lag", "build_wrapper", "cost", "lag"]
 
@@ -39,7 +39,8 @@ def build_wrapper(entry: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return a function that wraps an environment as ``entry`` says.
 
     Raises:
-        ConfigError: ``type`` is missing or unknown. Wrong arguments are reported when it is used.
+        ConfigError: ``type`` is missing or unknown. Arguments that it does not take are an error
+            when it is used.
     """
     kwargs = dict(entry)
     kind = kwargs.pop("type", None)
@@ -50,9 +51,17 @@ def build_wrapper(entry: Mapping[str, Any]) -> Callable[[Any], Any]:
     def wrap(env: Any) -> Any:
         try:
             return wrapper(env, **kwargs)
+        except RlcoreError:
+            raise
         except TypeError as error:
             raise ConfigError(f"env.wrappers: {kind} does not take {kwargs}: {error}") from error
         except ValueError as error:
             raise ConfigError(f"env.wrappers: {error}") from error
+        except Exception as error:
+            # Wrappers refuse their arguments in many ways; assertions without a word are one.
+            what = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise ConfigError(
+                f"env.wrappers: {kind} does not take {kwargs} here ({what})"
+            ) from error
 
     return wrap

@@ -33,7 +33,7 @@ class Lag(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def __init__(self, env: gymnasium.Env[Any, Any], steps: int, first: Any = None) -> None:
         RecordConstructorArgs.__init__(self, steps=steps, first=first)
         gymnasium.Wrapper.__init__(self, env)
-        self.steps = check_integer("wrapper lag", "steps", steps, 0)
+        self.steps = check_integer("wrapper lag", "steps", steps, 0, 1_000_000)
         self.first = _neutral(env.action_space) if first is None else _action(env, first)
         self._waiting: deque[Any] = deque()
 

@@ -12,6 +12,7 @@ Activation = Literal["tanh", "relu"]
 Init = Literal["orthogonal", "default"]
 Std = Literal["parameter", "softplus"]
 
+MAX_WIDTH = 65_536
 _HIDDEN: dict[str, tuple[int, ...]] = {"mlp": (64, 64), "atari": (256,), "impala": (256,)}
 
 
@@ -52,10 +53,12 @@ class NetworkConfig:
                 raise ConfigError(f"{name} must be one of {get_args(allowed)}, got {value!r}")
         if self.hidden is not None:
             object.__setattr__(self, "hidden", tuple(self.hidden))
-            if any(size < 1 for size in self.hidden):
-                raise ConfigError(f"hidden sizes must be >= 1, got {list(self.hidden)}")
-        if self.lstm is not None and self.lstm < 1:
-            raise ConfigError(f"lstm must be >= 1 or null, got {self.lstm}")
+            if not all(1 <= size <= MAX_WIDTH for size in self.hidden):
+                raise ConfigError(
+                    f"hidden sizes must be >= 1 and <= {MAX_WIDTH}, got {list(self.hidden)}"
+                )
+        if self.lstm is not None and not 1 <= self.lstm <= MAX_WIDTH:
+            raise ConfigError(f"lstm must be >= 1 and <= {MAX_WIDTH} or null, got {self.lstm}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
