@@ -154,7 +154,13 @@ def _time_to_475(repeats: int) -> Row:
     )
 
 
-BENCHES: dict[str, Callable[..., list[Row]]] = {"core": core, "envs": envs}
+def _decode(repeats: int, say: Say, only: str, keep: Keep) -> list[Row]:
+    from experiments.bench.decode import decode  # loads torch
+
+    return decode(repeats, say, only, keep)
+
+
+BENCHES: dict[str, Callable[..., list[Row]]] = {"core": core, "decode": _decode, "envs": envs}
 
 
 def run_bench(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,7 +84,9 @@ class TransformerDenoiser:
         self.vocab_size: int = config.vocab_size
         self.shift = shift
         self.block_length = block_length
-        self._hidden: Any = torch.compile(self.model.hidden) if compile else self.model.hidden
+        self._hidden: Any = cast(Any, model).hidden
+        if compile:
+            self._hidden = torch.compile(self._hidden)
 
     def __call__(
         self,
