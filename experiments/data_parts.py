@@ -13,6 +13,8 @@ from rlcore.data.tokens.rows import RowReader, layout_of
 from rlcore.data.tokens.spec import TokenSpec
 from rlcore.errors import ConfigError
 
+SAMPLES_FILE = "samples.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class DataParts:
@@ -105,4 +107,22 @@ def make_validation(
         every=settings.every,
         batch=max(1, data.rows // config.learner.accumulate),
         limit=settings.rows,
+        samples=_samples(config, dataset, run_dir),
     )
+
+
+def _samples(
+    config: ExperimentConfig, dataset: TokenDataset, run_dir: str | Path | None
+) -> dict[str, Any] | None:
+    """Return what the texts at evaluations are made with, if there are to be any."""
+    from rlcore.data.tokenizers import load_tokenizer
+
+    if not config.eval.samples or run_dir is None or config.data is None:
+        return None
+    folder, longest = dataset.index.tokenizer, config.data.response or config.data.length
+    return {
+        "path": Path(run_dir) / SAMPLES_FILE,
+        "count": config.eval.samples,
+        "tokens": min(config.eval.sample_tokens, longest),
+        "tokenizer": None if folder is None else load_tokenizer(dataset.folder / folder),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -21,7 +21,10 @@ from agents.lm.losses import (
     stratified_times,
     uniform_counts,
 )
+from agents.lm.samples import SampleWriter
+from agents.lm.validation import HeldOut
 from rlcore.data.spec import ArraySpec
+from rlcore.data.tokens.rows import RowReader
 from rlcore.data.tokens.spec import TokenSpec
 from rlcore.errors import ConfigError
 from rlcore.learners.base import Batch, LossOutput
@@ -193,11 +196,18 @@ class LMAgent:
             torch.manual_seed(int(batch["noise"][0]))
             yield
 
-    def validation(self, rows: Any, **settings: Any) -> Any:
-        """Return what measures the network on held-out rows; see :class:`HeldOut`."""
-        from agents.lm.validation import HeldOut
+    def validation(
+        self, rows: RowReader, *, samples: Mapping[str, Any] | None = None, **settings: Any
+    ) -> HeldOut:
+        """Return what measures the network on held-out rows.
 
-        return HeldOut(self, rows, **settings)
+        Args:
+            rows: The held-out rows.
+            samples: Arguments of :class:`SampleWriter`; ``None`` for no texts.
+            **settings: Arguments of :class:`HeldOut`.
+        """
+        writer = None if samples is None else SampleWriter(reader=rows, **samples)
+        return HeldOut(self, rows, after=writer, **settings)
 
 
 def next_token_targets(targets: Tensor, documents: Tensor | None) -> Tensor:

@@ -51,9 +51,9 @@ class HeldOut:
     def __call__(self, network: nn.Module, update: int) -> dict[str, float]:
         """Return ``eval/loss`` in nats a token, perplexity, and the tokens they are means over."""
         started = time.monotonic()
-        with evaluating(network):
-            loss, weight = self.measure(network)
-            if self.after is not None:
+        loss, weight = self.measure(network)
+        if self.after is not None:
+            with evaluating(network):
                 self.after(network, update)
         return {
             "eval/loss": loss,
@@ -67,10 +67,11 @@ class HeldOut:
         device = next(network.parameters()).device
         total = torch.zeros((), dtype=torch.float64, device=device)
         weight = torch.zeros((), dtype=torch.float64, device=device)
-        for batch in self._batches(device):
-            output = self.agent.held_out_loss(network, batch)
-            total += output.loss.double() * output.weight
-            weight += output.weight
+        with evaluating(network):
+            for batch in self._batches(device):
+                output = self.agent.held_out_loss(network, batch)
+                total += output.loss.double() * output.weight
+                weight += output.weight
         return float(total / weight), float(weight)
 
     def _batches(self, device: torch.device) -> Iterator[dict[str, Tensor]]:

@@ -105,7 +105,7 @@ def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
         window = tokens[start : start + 10].tolist()
         total = total + next_token_log_likelihood(network, window, 0)[0]
     assert weight == 39
-    assert loss == pytest.approx(float(-total / 39), abs=1e-12)
+    assert loss == pytest.approx(float(-total.detach() / 39), abs=1e-12)
 
 
 @pytest.mark.parametrize("normalise", ["batch", "response"])

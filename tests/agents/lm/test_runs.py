@@ -137,9 +137,26 @@ def test_measuring_changes_nothing(tmp_path, text_data, experiment) -> None:
     network = {"dim": 16, "layers": 1, "heads": 2, "dropout": 0.2}
     config = experiment(text_data, agent={**DIFFUSION, "network": network})
     plain = experiments.run(config, out=tmp_path)
-    measured = experiments.run(config, ["eval.every=3"], out=tmp_path)
+    measured = experiments.run(config, ["eval.every=3", "eval.samples=2"], out=tmp_path)
     assert parameters(plain) == parameters(measured)
-    assert len(evaluations(measured)) == 5
+    assert [record["step/update"] for record in evaluations(measured)] == [3, 6, 9, 12, 14]
+
+
+@pytest.mark.parametrize("case", ["causal", "diffusion-pairs"])
+def test_samples_are_written_at_each_evaluation(
+    tmp_path, text_data, pair_data, experiment, case
+) -> None:
+    config = cases(text_data, pair_data, experiment)[case]
+    config["eval"] = {"every": 7, "samples": 2, "sample_tokens": 5}
+    runs = [experiments.run(config, out=tmp_path) for _ in range(2)]
+    first, again = ((run.path / "samples.jsonl").read_text() for run in runs)
+    assert first == again
+    lines = [json.loads(line) for line in first.splitlines()]
+    assert [line["update"] for line in lines] == [7, 7, 14, 14]
+    for line in lines:
+        assert len(line["prompt"]) == (2 if case == "diffusion-pairs" else 4)
+        assert 1 <= len(line["text"]) <= (4 if case == "diffusion-pairs" else 5)
+        assert set(line["text"]) <= set(range(12))
 
 
 def test_a_limit_on_tokens(tmp_path, text_data, experiment) -> None:
