@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-
-def silu_mul(gate_up: Tensor) -> Tensor:
-    """Return ``silu(gate) * up`` of the two halves of the last axis."""
-    gate, up = gate_up.chunk(2, -1)
-    return F.silu(gate) * up
+from rlcore.ops.swiglu import silu_mul
 
 
 class SwiGLU(nn.Module):

@@ -16,16 +16,20 @@ from rlcore.errors import ConfigError
 from rlcore.nn.transformer.config import MoeConfig, TransformerConfig
 from rlcore.nn.transformer.init import initialize
 from rlcore.nn.transformer.memory import Memory
-from rlcore.nn.transformer.mixers import MIXERS, Context
+from rlcore.nn.transformer.mixers import MIXERS, Attention, Context
 from rlcore.nn.transformer.mlp import SwiGLU
 from rlcore.nn.transformer.moe import MixtureOfExperts, Routing
-from rlcore.nn.transformer.norm import NORMS
+from rlcore.nn.transformer.norm import NORMS, RMSNorm
 from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import Rotary
 from rlcore.ops.attention.dense import plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.backends import Backend
+from rlcore.ops.backends import HALF_AND_SINGLE, Backend
+from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
 from rlcore.ops.routing import Routed
+
+FEW_ROWS = 64
+"""Packed tokens up to which norms and additions ride along with linear layers."""
 
 
 class Block(nn.Module):
@@ -47,11 +51,22 @@ class Block(nn.Module):
         self, x: Tensor, context: Context, chosen: Tensor | None = None
     ) -> tuple[Tensor, Routed | None]:
         """Return the residual stream after the block, and where its experts' tokens went."""
-        x = x + self.mixer(self.mixer_norm(x), context)
+        x = self._mixed(x, context)
         if isinstance(self.mlp, MixtureOfExperts):
-            mixed, routed = self.mlp(self.mlp_norm(x), chosen)
-            return x + mixed, routed
+            more, routed = self.mlp(self.mlp_norm(x), chosen)
+            return x + more, routed
+        if context.few_rows and isinstance(self.mlp_norm, RMSNorm):
+            norm, mlp = self.mlp_norm, self.mlp
+            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight)
+            return linear_add(gated, mlp.down.weight, x), None
         return x + self.mlp(self.mlp_norm(x)), None
+
+    def _mixed(self, x: Tensor, context: Context) -> Tensor:
+        norm, mixer = self.mixer_norm, self.mixer
+        if context.few_rows and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
+            qkv = norm_linear(x, norm.weight, norm.eps, mixer.qkv.weight, mixer.qkv.bias)
+            return linear_add(mixer.mix(qkv, context), mixer.out.weight, x)
+        return x + mixer(norm(x), context)  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
@@ -143,7 +158,8 @@ class Transformer(nn.Module):
             shape = (ids.shape[0], ids.shape[1])
             plan = plan_attention(rows, shape, x, self.attention_backend)
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        x = self._through_blocks(x, Context(plan, rotary, memory), routing)
+        few = memory is not None and _few_rows(x)
+        x = self._through_blocks(x, Context(plan, rotary, memory, few), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -187,3 +203,9 @@ class Transformer(nn.Module):
                 routing.experts[layer] = routed.experts
                 routing.probabilities[layer] = routed.probabilities
         return x
+
+
+def _few_rows(x: Tensor) -> bool:
+    """Return whether packed tokens ``[N, D]`` are so few that kernels should be few too."""
+    fused = x.is_cuda and x.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()
+    return fused and x.dim() == 2 and x.shape[0] <= FEW_ROWS

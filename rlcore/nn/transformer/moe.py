@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from rlcore.errors import ConfigError
 from rlcore.nn.transformer.config import MoeConfig, TransformerConfig
-from rlcore.nn.transformer.mlp import silu_mul
 from rlcore.ops.routing import Routed, balance_loss, route
+from rlcore.ops.swiglu import silu_mul
 
 
 class Routing:

@@ -9,26 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlcore.nn.transformer.config import TransformerConfig
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float, float32: bool = False) -> Tensor:
-    """Return ``weight * x / sqrt(mean(x^2) + eps)`` over the last axis (Zhang and Sennrich 2019).
-
-    Args:
-        x: ``[..., D]``.
-        weight: ``[D]``.
-        eps: Added to the mean square.
-        float32: Whether the statistics of float64 are taken in float32 too; those of half
-            precision always are.
-    """
-    wide = x if x.dtype == torch.float64 and not float32 else x.float()
-    normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
-    # Under autocast the weight is wider than the tokens, which keep their dtype.
-    return (weight * normed.to(x.dtype)).to(x.dtype)
+from rlcore.ops.norm import rms_norm
 
 
 class RMSNorm(nn.Module):
-    """See :func:`rms_norm`."""
+    """See :func:`rlcore.ops.norm.rms_norm`."""
 
     def __init__(self, width: int, config: TransformerConfig) -> None:
         super().__init__()
@@ -38,7 +23,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normed ``[..., D]``."""
-        return rms_norm(x, self.weight, self.eps, self.float32)
+        return rms_norm(x, self.weight, self.eps, float32=self.float32)
 
 
 class LayerNorm(nn.Module):
@@ -51,7 +36,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normed ``[..., D]``."""
-        return F.layer_norm(x, x.shape[-1:], self.weight, None, self.eps)
+        return F.layer_norm(x, x.shape[-1:], self.weight.to(x.dtype), None, self.eps)
 
 
 NORMS: dict[str, Callable[[int, TransformerConfig], nn.Module]] = {

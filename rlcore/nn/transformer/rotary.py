@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rlcore.nn.transformer.config import RopeScaling, TransformerConfig
+from rlcore.ops.backends import HALF_AND_SINGLE
+from rlcore.ops.rotary import rotary_angles
 
 
 def frequencies(config: TransformerConfig) -> Tensor:
@@ -38,17 +40,24 @@ def _stretched(angles: Tensor, scaling: RopeScaling) -> Tensor:
     return torch.where(slow, divided, torch.where(fast, angles, ramp))
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return ``x`` with each pair ``(x_i, x_{i + D/2})`` turned by its angle.
+def cosines(positions: Tensor, frequencies: Tensor, double: bool) -> tuple[Tensor, Tensor]:
+    """Return the cosines and sines ``[..., D/2]`` of positions, float64 or float32."""
+    wide = torch.float64 if double else torch.float32
+    angles = positions.to(wide).unsqueeze(-1) * frequencies.to(wide)
+    return angles.cos(), angles.sin()
 
-    Args:
-        x: ``[..., S, H, D]``.
-        cos: ``[..., S, D/2]``, of ``x``'s dtype or wider.
-        sin: ``[..., S, D/2]``, likewise.
-    """
-    first, second = x.chunk(2, -1)
-    cos, sin = cos.unsqueeze(-2), sin.unsqueeze(-2)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+
+@torch.library.custom_op("rlcore::cosines", mutates_args=())
+def _opaque_cosines(positions: Tensor, frequencies: Tensor, double: bool) -> tuple[Tensor, Tensor]:
+    """Be a closed box to the compiler, which would compute them anew in each layer and head."""
+    return cosines(positions, frequencies, double)
+
+
+@_opaque_cosines.register_fake
+def _(positions: Tensor, frequencies: Tensor, double: bool) -> tuple[Tensor, Tensor]:
+    shape = (*positions.shape, *frequencies.shape)
+    like = positions.new_empty(shape, dtype=torch.float64 if double else torch.float32)
+    return like, torch.empty_like(like)
 
 
 class Rotary(nn.Module):
@@ -74,8 +83,10 @@ class Rotary(nn.Module):
 
         They are float32 for tokens in half precision and of ``dtype`` otherwise.
         """
+        if positions.device.type == "cuda" and positions.dim() == 1 and dtype in HALF_AND_SINGLE:
+            return rotary_angles(positions, self.frequencies)
         double = dtype == torch.float64
-        wide = torch.float64 if double and not self.config.float32_statistics else torch.float32
-        angles = positions.to(wide).unsqueeze(-1) * self.frequencies.to(wide)
-        cos, sin = angles.cos(), angles.sin()
+        wide = double and not self.config.float32_statistics
+        compute = _opaque_cosines if torch.compiler.is_compiling() else cosines
+        cos, sin = compute(positions, self.frequencies, wide)
         return (cos.double(), sin.double()) if double else (cos, sin)

@@ -23,7 +23,8 @@ from rlcore.nn.transformer import (
 )
 from rlcore.nn.transformer.counts import active_parameters, flops_per_token, parameters
 from rlcore.nn.transformer.positions import default_positions
-from rlcore.nn.transformer.rotary import frequencies, rotate
+from rlcore.nn.transformer.rotary import frequencies
+from rlcore.ops.rotary import rotate
 from tests.nn.transformer.models import SMALL, config, model, tokens
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -275,6 +276,30 @@ def test_a_memory_gives_the_logits_of_the_whole_row(name: str, writes: bool) -> 
             pool.length += len(part)
         wanted = module(ids[None])[0]
     assert (torch.cat(found) - wanted).abs().max() <= TIGHT
+
+
+@pytest.mark.parametrize("name", ["plain", "all at once", "experts", "layer norm, no rope"])
+def test_the_form_for_few_rows_gives_the_same_logits(name: str, monkeypatch) -> None:
+    import rlcore.nn.transformer.model as module_under_test
+
+    module, ids, results = model(**VARIANTS[name]), tokens(1, 9)[0], []
+    calls = []
+    for name_ in ("norm_linear", "norm_gated_linear", "linear_add"):
+        original = getattr(module_under_test, name_)
+        monkeypatch.setattr(
+            module_under_test, name_,
+            lambda *a, _n=name_, _f=original: calls.append(_n) or _f(*a),
+        )  # fmt: skip
+    for few in (False, True):
+        monkeypatch.setattr(module_under_test, "_few_rows", lambda x, few=few: few)
+        pool = Pool(module, writes=True)
+        pool.count = 9
+        with torch.no_grad():
+            results.append(module(ids, positions=torch.arange(9), memory=pool))
+    assert (results[0] - results[1]).abs().max() <= TIGHT
+    layers = 0 if "layer norm" in name else 2
+    assert calls.count("norm_linear") == layers
+    assert calls.count("norm_gated_linear") == (1 if name == "experts" else layers)
 
 
 def test_negative_slots_are_not_written() -> None:
