@@ -3,8 +3,8 @@
     PYTHONPATH=. python experiments/bench/pretrain_gpu.py --out pretrain.json
 
 A step is forward, mean next-token cross-entropy, backward and a fused AdamW update of a 125 M model
-(12 layers, width 768, SwiGLU 2048, tied head of 50,304 tokens) on packed rows of 4,096 tokens, in
-bfloat16 autocast over float32 weights. Every side is compiled with ``torch.compile`` and gets the
+(12 layers, width 768, 6 heads of 128, SwiGLU 2048, tied head of 50,304 tokens) on packed rows of
+4,096 tokens, in bfloat16 autocast over float32 weights. Every side is compiled with ``torch.compile`` and gets the
 same tokens, targets and loss; sides take turns within one process and the ratio is the median of
 the paired ratios.
 
@@ -39,7 +39,7 @@ from rlcore.nn.transformer import AttentionMask, Transformer, TransformerConfig
 from rlcore.nn.transformer.counts import flops_per_token, parameters
 
 PEAK = 989e12
-SHAPE: dict[str, Any] = {"vocab_size": 50_304, "dim": 768, "layers": 12, "heads": 12,
+SHAPE: dict[str, Any] = {"vocab_size": 50_304, "dim": 768, "layers": 12, "heads": 6,
                          "hidden": 2048, "tie_embeddings": True}  # fmt: skip
 TINY: dict[str, Any] = {"vocab_size": 64, "dim": 32, "layers": 2, "heads": 2, "hidden": 64,
                         "tie_embeddings": True}  # fmt: skip
@@ -261,41 +261,101 @@ def profile(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def kernels(args: argparse.Namespace) -> dict[str, Any]:
-    """Time attention alone, forward and backward, and a large matrix product."""
-    from rlcore.ops.attention.dense import attention, plan_attention
-
+    """Time the parts alone, forward and backward: attention of one layer, the head."""
     if args.device != "cuda":
         return {}
-    batch = packed_rows(args.rows, args.length, 100, args.device)
-    shape = (args.rows, args.length, 12, 64)
-    q, k, v, g = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4))
-    for x in (q, k, v):
-        x.requires_grad_()
-    masks = {
-        "documents": AttentionMask(documents=batch.documents),
-        "causal": AttentionMask(),
-        "causal, tiled": AttentionMask(documents=torch.zeros_like(batch.documents)),
-    }
+    batch = packed_rows(args.rows, args.length, SHAPE["vocab_size"], args.device)
     out: dict[str, Any] = {}
-    for name, mask in masks.items():
-        plan = plan_attention(mask, shape[:2], q)
-
-        def run(plan: Any = plan) -> None:
-            attention(q, k, v, plan).backward(g)
-
-        out[name] = _median_ms(run)
-    a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    ms = _median_ms(lambda: a @ a)
-    out["matmul 8192, share of peak"] = 2 * 8192**3 / (ms * 1e-3) / PEAK
-    tokens = torch.randn(args.rows * args.length, 768, device="cuda", dtype=torch.bfloat16)
-    for width in (2304, 4096, 50_304):
-        weight = torch.randn(width, 768, device="cuda", dtype=torch.bfloat16)
-        ms = _median_ms(lambda weight=weight: F.linear(tokens, weight))
-        out[f"linear 768 -> {width}, share of peak"] = (
-            2 * tokens.numel() * width / (ms * 1e-3) / PEAK
-        )
-    _say(json.dumps(out, indent=1))
+    parts: dict[str, Callable[[], Callable[[], Any]]] = {
+        "flex 12x64": lambda: _flex_part(batch, 12, {}),
+        "flex 6x128": lambda: _flex_part(batch, 6, {}),
+        "varlen 12x64": lambda: _varlen_part(batch, 12),
+        "varlen 6x128": lambda: _varlen_part(batch, 6),
+        "head, chunked": lambda: _head_part(batch, chunked=True),
+        "head, compiled": lambda: _head_part(batch, chunked=False),
+    }
+    for name, options in FLEX_OPTIONS.items():
+        parts[f"flex 6x128 {name}"] = lambda options=options: _flex_part(batch, 6, options)
+    for name, make in parts.items():
+        try:
+            out[name] = _median_ms(make())
+        except Exception:  # the other parts are still worth their time
+            out[name] = traceback.format_exc()[-600:]
+        _say(f"{name}: {out[name]}")
     return out
+
+
+FLEX_OPTIONS: dict[str, dict[str, Any]] = {
+    "backward 64x64, 4 warps": {
+        "bwd_BLOCK_M1": 64, "bwd_BLOCK_N1": 64, "bwd_BLOCK_M2": 64, "bwd_BLOCK_N2": 64,
+        "bwd_num_warps": 4, "bwd_num_stages": 3,
+    },
+    "backward 64x128, 8 warps, 2 stages": {
+        "bwd_BLOCK_M1": 64, "bwd_BLOCK_N1": 128, "bwd_BLOCK_M2": 128, "bwd_BLOCK_N2": 64,
+        "bwd_num_warps": 8, "bwd_num_stages": 2,
+    },
+    "forward 128x128, 8 warps, 2 stages": {
+        "fwd_BLOCK_M": 128, "fwd_BLOCK_N": 128, "fwd_num_warps": 8, "fwd_num_stages": 2,
+    },
+}  # fmt: skip
+
+
+def _inputs(batch: Batch, heads: int) -> list[Tensor]:
+    shape = (*batch.ids.shape, heads, 768 // heads)
+    made = [torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(4)]
+    return [x.requires_grad_() for x in made[:3]] + made[3:]
+
+
+def _flex_part(batch: Batch, heads: int, options: dict[str, Any]) -> Callable[[], Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    from rlcore.ops.attention.tiles import block_mask
+
+    q, k, v, g = _inputs(batch, heads)
+    tiles = block_mask(AttentionMask(documents=batch.documents), tuple(batch.ids.shape))
+    compiled = torch.compile(flex_attention)
+
+    def run() -> None:
+        rows = [x.transpose(1, 2) for x in (q, k, v)]
+        compiled(*rows, block_mask=tiles, kernel_options=options).transpose(1, 2).backward(g)
+
+    return run
+
+
+def _varlen_part(batch: Batch, heads: int) -> Callable[[], Any]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    q, k, v, g = (x.flatten(0, 1) for x in _inputs(batch, heads))
+    begins = F.pad(batch.documents[:, 1:] != batch.documents[:, :-1], (1, 0), value=True)
+    starts = begins.flatten().nonzero().flatten()
+    ends = torch.tensor([batch.ids.numel()], device="cuda")
+    bounds = torch.cat((starts, ends)).int()
+    longest = int((bounds[1:] - bounds[:-1]).max())
+    q, k, v = (x.detach().requires_grad_() for x in (q, k, v))
+
+    def causal() -> Tensor:
+        if "window_size" in varlen_attn.__annotations__:
+            return varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=(-1, 0))
+        return varlen_attn(q, k, v, bounds, bounds, longest, longest, is_causal=True)
+
+    return lambda: causal().backward(g)
+
+
+def _head_part(batch: Batch, *, chunked: bool) -> Callable[[], Any]:
+    from rlcore.ops.log_prob import linear_cross_entropy
+
+    shape = (batch.ids.numel(), 768)
+    hidden = torch.randn(shape, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    weight = (torch.randn(50_304, 768, device="cuda") * 0.02).bfloat16().requires_grad_()
+    targets = batch.targets.flatten()
+    if chunked:
+        return lambda: linear_cross_entropy(hidden, weight, targets).backward()
+
+    @torch.compile
+    def plain(hidden: Tensor, weight: Tensor) -> Tensor:
+        return F.cross_entropy(F.linear(hidden, weight).float(), targets, ignore_index=-100)
+
+    return lambda: plain(hidden, weight).backward()
 
 
 def _median_ms(run: Callable[[], Any], repeats: int = 20) -> float:
