@@ -7,7 +7,6 @@ from torch import Tensor
 
 from rlcore.ops.sampling import counter_rng
 
-TOKEN_STREAM = counter_rng.TOKEN_STREAM
 POSITION_STREAM = 0x706F73
 """Numbers that order positions; independent of those that pick tokens."""
 
@@ -23,20 +22,17 @@ def row_keys(seed: int, row_ids: Tensor) -> Tensor:
 
 def uniform(key: Tensor, positions: Tensor, step: Tensor, stream: int) -> Tensor:
     """Return float32 numbers in [0, 1), ``[R, W]``, for keys ``[R]`` and steps ``[R]``."""
-    keys, places = _places(key, positions, step)
+    keys, places = draw_places(key, positions, step)
     bits = counter_rng.token_bits(keys, places, 1, stream)
     return ((bits >> 8).float() * 2.0**-24).view(positions.shape)
 
 
-def gumbel(key: Tensor, positions: Tensor, step: Tensor, vocab_size: int) -> Tensor:
-    """Return standard Gumbel noise, float32 ``[R, W, V]``, for keys ``[R]`` and steps ``[R]``."""
-    keys, places = _places(key, positions, step)
-    bits = counter_rng.token_bits(keys, places, vocab_size, TOKEN_STREAM)
-    return counter_rng.gumbel(bits).view(*positions.shape, vocab_size)
+def draw_places(key: Tensor, positions: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a key and a place for each window position, int64 ``[R * W]``.
 
-
-def _places(key: Tensor, positions: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys and places ``[R * W]``: the step in the high word, the position in the low."""
+    The place has the step in its high word and the position in its low one; see
+    :mod:`rlcore.ops.sampling.counter_rng`.
+    """
     places = (step.long()[:, None] << 32) | positions
     return key[:, None].expand_as(places).reshape(-1), places.reshape(-1)
 

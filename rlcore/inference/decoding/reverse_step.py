@@ -13,11 +13,11 @@ from rlcore.inference.decoding.confidence import Confidence, Drawn
 from rlcore.inference.decoding.confidence_transforms import ConfidenceTransform
 from rlcore.inference.decoding.denoiser import Denoiser
 from rlcore.inference.decoding.logit_transforms import LogitTransform
-from rlcore.inference.decoding.noise import gumbel
+from rlcore.inference.decoding.noise import draw_places
 from rlcore.inference.decoding.planners import BlockPlanner, Plan
 from rlcore.inference.decoding.state import DecodeState
 from rlcore.inference.decoding.stop import StopRule
-from rlcore.ops.sampling import head_statistics
+from rlcore.ops.sampling import SamplingRows, head_statistics, sample
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,23 @@ def reverse_step(parts: Parts, state: DecodeState) -> None:
     """Advance every active row by one pass, in place; shapes are static, nothing is read back."""
     plan = parts.planner.plan(state)
     raw = parts.cache.logits(parts.denoiser, state, plan, parts.guidance)
-    drawn = draw(parts, state, plan, raw)
+    drawn, log_probs = draw(parts, state, plan, raw)
     confidence = parts.confidence(drawn, state)
     for rule in parts.confidence_transforms:
         confidence = rule(confidence, drawn, state)
     select = parts.acceptance.select(confidence, drawn, state)
-    commit(parts, state, plan, drawn.tokens, raw, select)
+    commit(state, plan, drawn.tokens, log_probs, select)
     state.step.add_(state.active.to(torch.int32))
     state.branch_forwards.add_(state.active.to(torch.int32) * (2 if parts.guidance else 1))
     parts.stop.apply(state, parts.denoiser.eos_id)
 
 
-def draw(parts: Parts, state: DecodeState, plan: Plan, raw: Tensor) -> Drawn:
-    """Return a token for every window position, and the statistics that rank them.
+def draw(parts: Parts, state: DecodeState, plan: Plan, raw: Tensor) -> tuple[Drawn, Tensor]:
+    """Return a token for every window position with what ranks it, and log-probabilities.
 
-    Tokens are the largest of ``logits / T + Gumbel noise``; at temperature 0, of the logits.
+    Tokens are the largest of ``logits / T + Gumbel noise``; at temperature 0, of the logits. The
+    log-probabilities ``[R, W]`` are the model's own: of its logits at the temperature (untempered
+    at 0), before any transform.
     """
     law, scored = raw, raw
     for transform in parts.logit_transforms:
@@ -67,32 +69,41 @@ def draw(parts: Parts, state: DecodeState, plan: Plan, raw: Tensor) -> Drawn:
             scored = transform(scored, plan, state, parts.temperature)
     head = head_statistics(scored)
     if parts.temperature > 0:
-        noise = gumbel(state.key, plan.positions, state.step, raw.shape[-1])
-        tokens = (law / parts.temperature + noise).argmax(-1)
+        tokens, log_probs = _sample(parts.temperature, state, plan, law)
     else:
         tokens = head.top_id if law is scored else law.argmax(-1)
+        log_probs = head.top - head.logsumexp
+    if not (law is raw and scored is raw):
+        log_probs = _log_probs(raw / (parts.temperature or 1.0), tokens)
     eligible = plan.valid & state.masked.gather(1, plan.positions) & state.active[:, None]
-    return Drawn(plan.positions, eligible, plan.must_commit, tokens, scored, head)
+    drawn = Drawn(plan.positions, eligible, plan.must_commit, tokens, scored, head)
+    return drawn, log_probs
+
+
+def _sample(
+    temperature: float, state: DecodeState, plan: Plan, law: Tensor
+) -> tuple[Tensor, Tensor]:
+    keys, places = draw_places(state.key, plan.positions, state.step)
+    heat = torch.full(keys.shape, temperature, device=keys.device)
+    found = sample(law.flatten(0, 1), SamplingRows(keys, places, heat))
+    return found.tokens.view(plan.positions.shape), found.log_probs.view(plan.positions.shape)
+
+
+def _log_probs(logits: Tensor, tokens: Tensor) -> Tensor:
+    return logits.gather(-1, tokens[..., None])[..., 0] - torch.logsumexp(logits, -1)
 
 
 def commit(
-    parts: Parts, state: DecodeState, plan: Plan, tokens: Tensor, raw: Tensor, select: Tensor
+    state: DecodeState, plan: Plan, tokens: Tensor, log_probs: Tensor, select: Tensor
 ) -> None:
-    """Write the selected tokens with their step and the model's own log-probability.
-
-    The log-probability is that of the model's logits at the temperature (untempered at 0), before
-    any transform.
-    """
-    tempered = raw / parts.temperature if parts.temperature > 0 else raw
-    chosen = tempered.gather(-1, tokens[..., None])[..., 0]
-    log_probs = (chosen - torch.logsumexp(tempered, -1)).float()
+    """Write the selected tokens with their step and log-probability, in place."""
     # Unselected window positions go to a spare column, so that none is written twice.
     spare = state.length
     index = plan.positions.masked_fill(~select, spare)
     written = torch.zeros_like(state.commit_step[:, :1], dtype=torch.bool).repeat(1, spare + 1)
     written = written.scatter(1, index, True)[:, :spare]
     _write(state.response, written, index, tokens)
-    _write(state.log_probs, written, index, log_probs)
+    _write(state.log_probs, written, index, log_probs.float())
     steps = state.step.to(torch.int16)[:, None].expand_as(state.commit_step)
     state.commit_step.copy_(torch.where(written, steps, state.commit_step))
 

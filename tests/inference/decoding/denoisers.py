@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from rlcore.inference.decoding.noise import gumbel, row_keys
+from rlcore.ops.sampling.counter_rng import branch_key, gumbel, token_bits
 
 MASK, EOS = 0, 1
 
@@ -60,7 +60,7 @@ def plain_decode(denoiser, prompt, length, *, blocks, confidence, accept, temper
     given = [-1] * length if given is None else given
     row = list(prompt) + [denoiser.mask_id if token < 0 else token for token in given]
     steps = [-1 if token < 0 else -3 for token in given]
-    key = row_keys(seed, torch.tensor([row_id]))
+    key = torch.tensor([branch_key(seed, row_id)])
     step, start = 0, 0
     for size in blocks:
         block_step = 0
@@ -73,8 +73,8 @@ def plain_decode(denoiser, prompt, length, *, blocks, confidence, accept, temper
                     continue
                 scores = logits[i]
                 if temperature > 0:
-                    place = torch.tensor([[i]])
-                    noise = gumbel(key, place, torch.tensor([step]), len(scores))[0, 0]
+                    place = torch.tensor([(step << 32) + i])
+                    noise = gumbel(token_bits(key, place, len(scores)))[0]
                     scores = scores / temperature + noise
                 tokens[i] = int(scores.argmax())
                 probs = torch.softmax(logits[i], 0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rlcore.inference.decoding import PromptBatch, build_decoder
-from rlcore.inference.decoding.noise import POSITION_STREAM, gumbel, row_keys, uniform
-from rlcore.ops.sampling.counter_rng import branch_key
+from rlcore.inference.decoding.noise import POSITION_STREAM, draw_places, row_keys, uniform
+from rlcore.ops.sampling.counter_rng import branch_key, gumbel, token_bits
 from tests.inference.decoding.denoisers import MASK, Table
 
 
@@ -21,13 +21,14 @@ def test_numbers_depend_on_key_position_and_step_alone():
     keys = row_keys(3, torch.arange(5))
     positions = torch.arange(7).expand(5, 7)
     steps = torch.tensor([0, 1, 2, 3, 4])
-    noise = gumbel(keys, positions, steps, 9)
-    assert torch.equal(noise[2:4, 3:5], gumbel(keys[2:4], positions[2:4, 3:5], steps[2:4], 9))
-    assert noise.unique().numel() == noise.numel()
-    later = gumbel(keys, positions, steps + 1, 9)
-    assert not (noise == later).any()
+    _, places = draw_places(keys, positions, steps)
+    assert places.view(5, 7).tolist() == [[(s << 32) + i for i in range(7)] for s in range(5)]
     order = uniform(keys, positions, steps, POSITION_STREAM)
     assert order.unique().numel() == order.numel()
+    part = uniform(keys[2:4], positions[2:4, 3:5], steps[2:4], POSITION_STREAM)
+    assert torch.equal(order[2:4, 3:5], part)
+    assert not (order == uniform(keys, positions, steps + 1, POSITION_STREAM)).any()
+    assert not (order == uniform(keys, positions, steps, 0)).any()
     assert order.min() >= 0
     assert order.max() < 1
 
@@ -77,8 +78,8 @@ def test_the_mean_log_prob_of_a_large_vocabulary_is_minus_the_entropy(n):
     deviation = math.sqrt(float((probs * law**2).sum()) - entropy**2)
     found = []
     for start in range(0, n, 500):
-        keys = row_keys(start, torch.arange(5))
-        noise = gumbel(keys, torch.arange(100).expand(5, 100), torch.zeros(5), 50_001)
+        keys = row_keys(start, torch.arange(500))
+        noise = gumbel(token_bits(keys, torch.arange(500), 50_001))
         found.append(law[(logits + noise).argmax(-1)].flatten())
     mean = float(torch.cat(found).mean())
     assert abs(mean + entropy) < 3 * deviation / math.sqrt(n)
