@@ -4,9 +4,9 @@
 
 A step is forward, mean next-token cross-entropy, backward and a fused AdamW update of a 125 M model
 (12 layers, width 768, 6 heads of 128, SwiGLU 2048, tied head of 50,304 tokens) on packed rows of
-4,096 tokens, in bfloat16 autocast over float32 weights. Every side is compiled with ``torch.compile`` and gets the
-same tokens, targets and loss; sides take turns within one process and the ratio is the median of
-the paired ratios.
+4,096 tokens, in bfloat16 autocast over float32 weights. Every side is compiled with
+``torch.compile`` and gets the same tokens, targets and loss; sides take turns within one process
+and the ratio is the median of the paired ratios.
 
 Ours masks documents (FlexAttention over tile tables). The peer runs twice: with flash attention
 over the whole row, which ignores documents and so does other, simpler work; and with its own
