@@ -118,10 +118,9 @@ def rotary_angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tenso
             "rotary_angles wants positions [N] and frequencies [D/2], got "
             f"{tuple(positions.shape)} and {tuple(frequencies.shape)}"
         )
-    frequencies = frequencies.float()
-    fused_backend("triton", frequencies)
     half = len(frequencies)
-    out = frequencies.new_empty(2, len(positions), half)
+    out = torch.empty(2, len(positions), half, device=positions.device)
+    fused_backend("triton", out)
     if len(positions) and half:
         _angles_kernel_of()[(len(positions),)](
             positions, frequencies, out[0], out[1], half,
@@ -273,7 +272,7 @@ def _angles_kernel(  # type: ignore[no-untyped-def]
     token = tl.program_id(0)
     pair = tl.arange(0, HALF)
     mask = pair < half
-    frequency = tl.load(frequencies_ptr + pair, mask=mask, other=0.0)
+    frequency = tl.load(frequencies_ptr + pair, mask=mask, other=0.0).to(tl.float32)
     angle = tl.load(positions_ptr + token).to(tl.float32) * frequency
     tl.store(cos_ptr + token * half + pair, tl.cos(angle), mask=mask)
     tl.store(sin_ptr + token * half + pair, tl.sin(angle), mask=mask)
