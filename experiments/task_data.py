@@ -64,7 +64,7 @@ def _problems(task: Any, count: int, split: str, seed: int) -> Iterator[Document
 
 
 def _grids(box: int, count: int, split: str, seed: int) -> Iterator[Document]:
-    """Yield grids; they are cheap to draw, so that those of other splits are passed over."""
+    """Yield grids of a split of the Sudoku task; those of others are passed over."""
     from envs.reasoning.splits import split_of
     from envs.reasoning.sudoku_rules import as_text, symmetric_grids
 
@@ -72,6 +72,6 @@ def _grids(box: int, count: int, split: str, seed: int) -> Iterator[Document]:
     while found < count:
         for grid in symmetric_grids(rng, 1024, box):
             text = as_text(grid)
-            if split_of(text) == _SPLIT_OF[split] and found < count:
+            if split_of(f"sudoku {text}") == _SPLIT_OF[split] and found < count:
                 found += 1
                 yield Document(text)

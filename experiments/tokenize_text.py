@@ -106,7 +106,7 @@ def choose_tokenizer(name: str, splits: Splits, special: Sequence[str] = ()) -> 
     """
     roles = {role: f"<{role}>" for role in special}
     if name == "byte":
-        return ByteTokenizer(roles)
+        return ByteTokenizer(roles or None)
     if name == "char":
         texts = (t for documents in splits.values() for d in documents for t in (d.text, d.prompt))
         return CharTokenizer.from_texts(texts, roles)
