@@ -51,11 +51,15 @@ class Choice:
         self._stop = StopText(self.stops)
         self._spelled = 0
 
+    def ended(self) -> bool:
+        """Return whether the answer is complete."""
+        return self.finish_reason is not None
+
     def push(self, ids: Sequence[int], log_probs: Sequence[float]) -> str:
         """Take tokens and return the text that can be shown; a stop string ends the answer."""
         shown = ""
         for token, log_prob in zip(ids, log_probs, strict=True):
-            if self.finish_reason is not None:
+            if self.ended():
                 break
             self.ids.append(token)
             self.log_probs.append(log_prob)
@@ -70,7 +74,7 @@ class Choice:
 
     def finish(self, reason: str) -> str:
         """End the answer for the engine's reason, and return what is still to be shown."""
-        if self.finish_reason is not None:
+        if self.ended():
             return ""
         shown = self._stop.push(self._stream.finish())
         shown += self._stop.finish() if self._stop.found is None else ""
@@ -192,7 +196,12 @@ class Answers:
         }
 
     def _spell(self, token: int) -> str:
-        return self.tokenizer.decode([token], errors="replace")
+        """Return a token's text; where it is part of a character, its bytes as escapes."""
+        data = token_bytes(self.tokenizer, token)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "".join(f"\\x{value:02x}" for value in data)
 
 
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:

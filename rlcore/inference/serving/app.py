@@ -80,13 +80,16 @@ class Server:
         for client, busy in self._clients.items():
             if not busy:
                 client.cancel()
-        for timeout in (self._config.drain_timeout, self._config.write_timeout):
-            clients = set(self._clients)
-            if not clients:
-                break
-            _, late = await asyncio.wait(clients, timeout=timeout)
-            for client in late:
-                client.cancel()
+        if self._clients:
+            await asyncio.wait(set(self._clients), timeout=self._config.drain_timeout)
+        await self.drop_all()
+
+    async def drop_all(self) -> None:
+        """Cancel all requests and end all connections."""
+        for client in self._clients:
+            client.cancel()
+        if self._clients:
+            await asyncio.wait(set(self._clients), timeout=self._config.write_timeout)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -287,16 +290,16 @@ class Server:
             if isinstance(event, Failure):
                 raise _as_http(event.error)
             choice = answers.choices[number * answers.call.n + event.sample]
-            if choice.finish_reason is not None:
+            if choice.ended():
                 continue
             before = len(choice.ids)
             ids, log_probs = _without_stop(event, self._stop_ids)
             text = choice.push(ids, log_probs)
             if event.finish_reason is not None:
                 text += choice.finish(event.finish_reason)
-            elif choice.finish_reason is not None:
+            elif choice.ended():
                 tickets[number].cancel(event.sample)
-            left -= choice.finish_reason is not None
+            left -= choice.ended()
             yield choice, text, len(choice.ids) - before
 
     async def _stream(
@@ -310,7 +313,7 @@ class Server:
                 for opening in answers.first_events():
                     await connection.send_event(opening)
             tell = tokens and (answers.call.log_probs or answers.call.token_ids)
-            if text or tell or choice.finish_reason is not None:
+            if text or tell or choice.ended():
                 await connection.send_event(answers.event(choice, text, tokens))
         if answers.call.usage_event:
             await connection.send_event(answers.usage_event())
