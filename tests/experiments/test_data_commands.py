@@ -132,13 +132,16 @@ def test_problems_are_answered_and_of_their_own_split(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_grids_are_valid_and_held_out_ones_are_others(name: str) -> None:
+    from envs.reasoning.sudoku import SudokuTask
     from envs.reasoning.sudoku_rules import as_cells, valid
+    from envs.reasoning.task import Item
 
+    task = SudokuTask(GRIDS[name] ** 2, backend="python")
     splits = task_documents(name, {"train": 40, "val": 8}, 0)
-    for documents in splits.values():
-        cells = np.stack([as_cells(d.text) for d in documents])
-        side = GRIDS[name] ** 2
-        assert valid(cells.reshape(-1, side, side), GRIDS[name]).all()
+    for split, documents in splits.items():
+        assert valid(np.stack([as_cells(d.text) for d in documents]), GRIDS[name]).all()
+        items = [Item("", d.text, {"solution": d.text}) for d in documents]
+        assert {task.split(item) for item in items} == {{"val": "valid"}.get(split, split)}
     assert not {d.text for d in splits["train"]} & {d.text for d in splits["val"]}
 
 
