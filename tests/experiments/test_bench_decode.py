@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 
 from experiments.bench import decode as bench
+from experiments.bench import decode_picture
 from experiments.bench.harness import Row
 from experiments.bench.masked_beds import (
     BEDS,
@@ -161,3 +163,22 @@ def test_training_lowers_the_loss_and_follows_the_seed():
     assert first.detail["steps"] == 60
     stopped = train(bed, steps=60, batch=16, limit_s=0.0)
     assert stopped.detail["steps"] == 0
+
+
+def test_a_picture_shows_every_token_in_the_colour_of_its_pass(tmp_path, monkeypatch):
+    small = tiny("chain_sum_small")
+    torch.manual_seed(0)
+    bench.save_model(Transformer(small.model), tmp_path / "chain_sum_small.safetensors", {})
+    monkeypatch.setitem(bench.BEDS, "chain_sum_small", lambda: small)
+    out = tmp_path / "folder" / "order.svg"
+    decode_picture.main(["chain_sum_small", "--weights", str(tmp_path), "--out", str(out)])
+    root = ElementTree.fromstring(out.read_text())
+    rects = root.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(rects) == len(decode_picture.SHOWN) * 32
+    one_a_pass = [rect.get("fill") for rect in rects[:32]]
+    assert len(set(one_a_pass)) == 32
+    assert {decode_picture.colour(0.0), decode_picture.colour(1.0)} <= set(one_a_pass)
+    strip = decode_picture.Strip("<&", ["a", "·", "c"], [0, -2, 1])
+    text = decode_picture.picture([strip])
+    assert "#cccccc" in text
+    assert "&lt;&amp;" in text
