@@ -42,7 +42,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How a layout names the parts of a model; ``{}`` stands for the layer's prefix."""
+    """How a layout names the parts of a model; those of a layer follow ``layer`` and its number."""
 
     layer: str
     embed: str

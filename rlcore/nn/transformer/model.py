@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.mixer_norm = norm(config.dim, config)
         self.mixer = MIXERS[config.mixer.type](config, layer)
         self.mlp_norm = norm(config.dim, config)
-        self.mlp: nn.Module
+        self.mlp: MixtureOfExperts | SwiGLU
         if isinstance(moe, MoeConfig) and layer not in moe.dense_layers:
             self.mlp = MixtureOfExperts(config, moe)
         else:
@@ -151,6 +151,7 @@ class Transformer(nn.Module):
         if rows is None and (positions is None or mask is not None or padding is not None):
             raise ConfigError("a call with a memory wants positions, and neither mask nor padding")
         if positions is None:
+            self._check_length(ids)
             positions = default_positions(ids, rows or AttentionMask())
         x = self._embedded(ids, positions)
         plan = None
@@ -183,6 +184,13 @@ class Transformer(nn.Module):
         if mask.padding is not None:
             raise ConfigError("padding is given twice: in the mask and beside it")
         return replace(mask, padding=padding)
+
+    def _check_length(self, ids: Tensor) -> None:
+        for table in self.config.position_tables:
+            if ids.shape[1] > len(table):
+                raise ConfigError(
+                    f"rows of {ids.shape[1]} tokens do not fit a position table of {len(table)}"
+                )
 
     def _embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
         x: Tensor = self.embed(ids)

@@ -132,8 +132,10 @@ def mix_experts(
     else:
         pieces = [
             F.linear(silu_mul(F.linear(piece, first)), second)
-            for piece, first, second in zip(rows.split(sizes.tolist()), gate_up, down, strict=True)
+            for piece, first, second in zip(
+                torch.split(rows, sizes.tolist()), gate_up, down, strict=True
+            )
         ]
         out = torch.cat(pieces)
     back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
-    return (out[back].unflatten(0, (-1, count)) * weights.unsqueeze(-1)).sum(1)
+    return (out[back].view(*experts.shape, -1) * weights.unsqueeze(-1)).sum(1)

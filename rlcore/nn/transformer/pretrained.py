@@ -192,7 +192,7 @@ def _write_weights(module: nn.Module, pieces: list[Piece], stage: Path, limit: i
     if len(shards) == 1:
         save_tensors(stage / WEIGHTS, shards[0], {"format": "pt"})
         return
-    table = {}
+    table: dict[str, str] = {}
     for number, shard in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_tensors(stage / name, shard, {"format": "pt"})

@@ -106,7 +106,8 @@ def attention(
         out = scaled_dot_product_attention(
             q, k, v, attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped
         )
-    return out.transpose(1, 2)
+    result: Tensor = out.transpose(1, 2)
+    return result
 
 
 def _reference(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float | None) -> Tensor:
@@ -121,9 +122,11 @@ def _reference(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float | Non
 
 def _flex() -> Callable[..., Any]:
     """Return FlexAttention: as it is inside a compiled model, else compiled by itself."""
-    return flex_attention if torch.compiler.is_compiling() else _compiled_flex()
+    function: Callable[..., Any] = flex_attention
+    return function if torch.compiler.is_compiling() else _compiled_flex()
 
 
 @functools.cache
 def _compiled_flex() -> Callable[..., Any]:
-    return torch.compile(flex_attention)
+    compiled: Callable[..., Any] = torch.compile(flex_attention)
+    return compiled

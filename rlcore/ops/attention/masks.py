@@ -65,9 +65,8 @@ class AttentionMask:
     @property
     def device(self) -> torch.device | None:
         """Where the parts lie; ``None`` where there is none."""
-        for value in (*self._rows().values(), *(self.intervals or ())):
-            return value.device
-        return None
+        tensors = [*self._rows().values(), *(self.intervals or ())]
+        return tensors[0].device if tensors else None
 
     def dense(
         self, shape: tuple[int, int] | None = None, device: torch.device | str | None = None

@@ -73,7 +73,7 @@ def tile_tables(
 
 def _extremes(numbers: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
     """Return the least and the greatest of each tile: ``[..., T]``, or ``[..., T, 1]`` if kept."""
-    tiles = numbers.unflatten(-1, (-1, TILE))
+    tiles = numbers.reshape(*numbers.shape[:-1], -1, TILE)
     return tiles.amin(-1, keepdim=keep), tiles.amax(-1, keepdim=keep)
 
 

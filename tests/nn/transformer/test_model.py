@@ -323,6 +323,8 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
         module(ids[0], memory=pool, positions=torch.arange(4), mask=AttentionMask())
     with pytest.raises(ConfigError, match=r"want shape \[B, S\], got \(4,\)"):
         module(ids[0])
+    with pytest.raises(ConfigError, match="rows of 4 tokens do not fit a position table of 3"):
+        model(position_tables=((0, 1, 2),))(ids)
     with pytest.raises(ConfigError, match="given twice"):
         module(ids, padding=real, mask=AttentionMask(padding=real))
 
@@ -400,6 +402,21 @@ def test_training_compiles_as_one_graph_with_the_same_gradients(name: str) -> No
         grads.append([p.grad.clone() for p in module.parameters()])
     for one, other in zip(*grads, strict=True):
         assert (one - other).abs().max() < 1e-12
+
+
+def test_the_compiled_graph_computes_cosines_once_for_all_layers() -> None:
+    module, ids = model(layers=3), tokens(2, 12)
+    calls = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        calls.extend(n for n in graph.graph.nodes if "cosines" in str(n.target))
+        assert not any("cos" in str(n.target) for n in graph.graph.nodes if n not in calls)
+        return graph
+
+    torch.compiler.reset()
+    compiled = torch.compile(module.__call__, fullgraph=True, backend=count)
+    assert (compiled(ids) - module(ids)).abs().max() <= TIGHT
+    assert len(calls) == 1
 
 
 def test_tiled_attention_compiles_into_the_models_graph(monkeypatch) -> None:
