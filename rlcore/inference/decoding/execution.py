@@ -31,8 +31,8 @@ class Runner(Protocol):
         """Make passes."""
         ...
 
-    def compact(self, active: int) -> None:
-        """Drop finished rows, knowing that at most ``active`` rows are not."""
+    def compact(self, active: int, kept: ResultBuffers) -> None:
+        """Store and drop finished rows where it pays; at most ``active`` rows are not finished."""
         ...
 
 
@@ -53,9 +53,10 @@ class EagerRunner:
         for _ in range(passes):
             self.step(self.state)
 
-    def compact(self, active: int) -> None:
+    def compact(self, active: int, kept: ResultBuffers) -> None:
         """See :class:`Runner`."""
         if active < len(self.state):
+            kept.store(self.state)
             self.state = self.state.take(_active_first(self.state)[:active])
 
 
@@ -93,7 +94,7 @@ class GraphBank:
                 self._step(static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self._step(static)
         self._pool = graph.pool()
         return static, graph
@@ -122,9 +123,10 @@ class GraphRunner:
         for _ in range(passes):
             self._graph.replay()
 
-    def compact(self, active: int) -> None:
+    def compact(self, active: int, kept: ResultBuffers) -> None:
         """See :class:`Runner`."""
         if row_bucket(active) < len(self.state):
+            kept.store(self.state)
             self._enter(self.state.take(_active_first(self.state)[:active]))
 
 
@@ -175,9 +177,7 @@ def run_passes(runner: Runner, kept: ResultBuffers, *, limit: int, every: int) -
         active = looks.look(runner.state)
         if active == 0:
             break
-        if active < len(runner.state):
-            kept.store(runner.state)
-            runner.compact(active)
+        runner.compact(active, kept)
     kept.store(runner.state)
 
 
