@@ -84,6 +84,9 @@ class HttpRequest:
 class Connection:
     """One client: reads its requests, writes answers.
 
+    Time is limited with ``asyncio.timeout``: ``wait_for`` can lose a cancellation that comes in the
+    same moment as its result (Python 3.11).
+
     Args:
         reader: What the client sends; its buffer must hold ``max_header_bytes``.
         writer: What it is sent.
@@ -122,7 +125,8 @@ class Connection:
         if request.headers.get("expect", "").lower() == "100-continue":
             await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            body = await asyncio.wait_for(self._exactly(length), self._limits.body_timeout)
+            async with asyncio.timeout(self._limits.body_timeout):
+                body = await self._exactly(length)
         except TimeoutError:
             raise HttpError(408, "the body did not arrive in time", close=True) from None
         except asyncio.IncompleteReadError:
@@ -135,8 +139,8 @@ class Connection:
 
     async def _head(self) -> bytes | None:
         try:
-            read = self._until_blank_line()
-            return await asyncio.wait_for(read, self._limits.header_timeout)
+            async with asyncio.timeout(self._limits.header_timeout):
+                return await self._until_blank_line()
         except TimeoutError:
             if not self._early:
                 return None
@@ -219,7 +223,8 @@ class Connection:
             raise ConnectionResetError("the client is gone")
         self._writer.write(data)
         try:
-            await asyncio.wait_for(self._writer.drain(), self._limits.write_timeout)
+            async with asyncio.timeout(self._limits.write_timeout):
+                await self._writer.drain()
         except TimeoutError:
             self._writer.transport.abort()
             raise ConnectionAbortedError("the client takes nothing") from None
@@ -228,7 +233,8 @@ class Connection:
         """End the connection, with what was sent delivered if the client takes it in time."""
         self._writer.close()
         try:
-            await asyncio.wait_for(self._writer.wait_closed(), self._limits.write_timeout)
+            async with asyncio.timeout(self._limits.write_timeout):
+                await self._writer.wait_closed()
         except (TimeoutError, ConnectionError):
             self._writer.transport.abort()
 
