@@ -204,9 +204,10 @@ class CheckpointKeeper:
     def turn(self) -> None:
         """Save if it is time; set ``finished`` after the final checkpoint. Call it each turn."""
         if self.lag is None:
-            if self.stopping or self._due():
-                self._save({}, [], final=self.stopping)
-                self.finished = self.stopping
+            final = self.stopping  # asked once: a stop may be requested while a save goes on
+            if final or self._due():
+                self._save({}, [], final=final)
+                self.finished = final
             return
         if checkpoint_due(self.control, self.loop.version):
             self._save_exact(self.loop.version)

@@ -277,6 +277,20 @@ def test_hogwild_workers_stand_still_when_the_last_checkpoint_is_taken(monkeypat
     assert outcome.totals["updates"] == monitor.totals.updates
 
 
+def test_a_stop_requested_during_a_save_still_gets_its_last_checkpoint(monkeypatch):
+    save = keeper_module.CheckpointKeeper._save
+
+    def stop_meanwhile(keeper, tensors, streams, final):
+        keeper.control.request_stop()
+        save(keeper, tensors, streams, final)
+
+    monkeypatch.setattr(keeper_module.CheckpointKeeper, "_save", stop_meanwhile)
+    outcome = train("inline", "async", updates=10**9, checkpoint_every_s=0.0)
+    assert outcome.result["reason"] == "stop requested"
+    assert [m["final"] for m in outcome.of_kind("checkpoint")] == [False, True]
+    assert outcome.totals["updates"] == outcome.records()[-1]["step/update"]
+
+
 def test_milestones_reach_the_checkpointer(tmp_path):
     plan = make_plan("serial", tmp_path, milestones=256, checkpoint_keep=1, checkpoint_every_s=0.0)
     assert roles.make_checkpointer(plan).milestones == 256
