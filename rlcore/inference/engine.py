@@ -7,6 +7,7 @@ decide themselves to split a generation into branches and to merge them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from rlcore.errors import ConfigError
 from rlcore.inference.branches import Branch, Sample, State
 from rlcore.inference.budgets import Budgets, WatchedTokens, stops, watched_ids
 from rlcore.inference.config import EngineConfig, SamplingParams
-from rlcore.inference.errors import EngineError
+from rlcore.inference.errors import BranchError, EngineError
 from rlcore.inference.forks import BranchTree
 from rlcore.inference.handles import RequestHandle
 from rlcore.inference.history import plant
@@ -261,6 +262,44 @@ class Engine:
             self.tree.release(branch, branch.finish_reason or "dropped")
         self._drivers.pop(sample, None)
         self.scheduler.samples.pop((sample.arrival, sample.index), None)
+
+    def check_running(self, sample: Sample) -> None:
+        """Raise ``BranchError`` if a sample has ended."""
+        if sample not in self._handles:
+            raise BranchError(f"the request of the branch has ended: {sample.finish_reason}")
+
+    def reopen(
+        self, sample: Sample, max_new_tokens: int, max_path_tokens: int | None = None
+    ) -> RequestHandle:
+        """Let an ended sample go on; see :meth:`RequestHandle.reopen`."""
+        if sample in self._handles or sample.root.state is not State.HELD:
+            raise EngineError(
+                "a request that has ended and was kept can be reopened; this one ended as "
+                f"{sample.finish_reason} and its branch is {sample.root.state.name}"
+            )
+        request = replace(
+            sample.request, max_new_tokens=max_new_tokens, max_path_tokens=max_path_tokens
+        )
+        before = sample.token_limit
+        sample.token_limit = sample.generated + max_new_tokens
+        try:
+            self.tree.check_room(sample)
+        except ConfigError:
+            sample.token_limit = before
+            raise
+        sample.request, sample.finish_reason = request, None
+        sample.root.finish_reason = None
+        self.place_turn(sample)
+        handle = RequestHandle(self, request, [sample])
+        self.activate(sample, handle)
+        return handle
+
+    def place_turn(self, sample: Sample) -> None:
+        """Let a sample's budgets count from its root's last token."""
+        root = sample.root
+        sample.turn_start = sum(len(stretch.ids) for stretch in root.stretches())
+        sample.first_position = root.stretch.end
+        sample.path_end = sample.first_position + sample.request.path_limit
 
     def pull(self, branch: Branch) -> None:
         """Append to a branch what its row has drawn and was read."""

@@ -29,5 +29,9 @@ class BranchError(EngineError):
     """A branch is in a state in which it cannot be forked, joined, extended or dropped."""
 
 
+class BudgetError(BranchError):
+    """Forced tokens would exceed the budget of the request."""
+
+
 class WeightUpdateError(EngineError):
     """New weights do not fit the module, or their version is not newer."""

@@ -17,7 +17,7 @@ from rlcore.inference.branches import (
     Stretch,
     most_blocks,
 )
-from rlcore.inference.errors import BranchError, RequestTooLargeError
+from rlcore.inference.errors import BranchError, BudgetError, RequestTooLargeError
 from rlcore.inference.request import FinishReason
 from rlcore.inference.scheduler import Scheduler
 
@@ -72,6 +72,7 @@ class BranchTree:
         Raises:
             BranchError: The parent has an open fork already or is gone, or the arguments differ in
                 length.
+            BudgetError: The forced tokens are more than the budget has left.
             RequestTooLargeError: The blocks of all branches could not fit into the pool.
         """
         forced = [()] * count if forced is None else forced
@@ -83,6 +84,8 @@ class BranchTree:
                 "wanted one that runs or is held"
             )
         self.scheduler.lift(parent)
+        self._check_budget(parent.sample, sum(map(len, forced)))
+        self._check_path(parent.sample, parent.position + max(map(len, forced)))
         self.check_room(parent.sample, count)
         parents = self._close(parent)
         fork = Fork(parent.position)
@@ -118,6 +121,19 @@ class BranchTree:
         self.force(child, forced)
         sample.branches.append(child)
         return child
+
+    def _check_budget(self, sample: Sample, forced: int) -> None:
+        for branch in sample.in_state(State.DECODE):
+            self.scheduler.pull(branch)
+        left = sample.token_limit - sample.generated
+        if forced > left:
+            raise BudgetError(f"{forced} tokens are forced, the budget has {left} left")
+
+    def _check_path(self, sample: Sample, last: int) -> None:
+        if last >= sample.path_end:
+            raise BudgetError(
+                f"forced tokens reach position {last}, the path ends before {sample.path_end}"
+            )
 
     def force(self, branch: Branch, ids: Sequence[int]) -> None:
         """Append new tokens that the caller chose."""
@@ -160,6 +176,7 @@ class BranchTree:
         Raises:
             BranchError: There is no open fork, a child still runs, an index is wrong or given
                 twice, or nothing is forced.
+            BudgetError: The forced tokens are more than the budget has left.
         """
         fork = parent.fork
         if fork is None:
@@ -174,6 +191,9 @@ class BranchTree:
             if fork.children[i].state is not State.HELD:
                 state = fork.children[i].state.name
                 raise BranchError(f"child {i} is {state}: a join wants children that have stopped")
+        ends = [fork.children[i].position for i in order]
+        self._check_budget(parent.sample, len(forced))
+        self._check_path(parent.sample, max(ends, default=fork.position) + len(forced))
         self._take_in(parent, fork, order)
         self.force(parent, forced)
         self.scheduler.enqueue(parent)

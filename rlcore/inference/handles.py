@@ -74,21 +74,30 @@ class BranchHandle:
         self, n: int, forced: Sequence[Sequence[int]] | None = None
     ) -> list[BranchHandle]:
         """Let ``n`` children go on from here; see :meth:`BranchTree.fork`."""
-        self._engine.drain()
+        self._settle()
         children = self._engine.tree.fork(self._branch, n, forced)
         self._engine.budget(self._branch.sample)
         return [BranchHandle(self._engine, child) for child in children]
 
     def join(self, order: Sequence[int] | None = None, forced: Sequence[int] = ()) -> None:
         """Take the children in and go on; see :meth:`BranchTree.join`."""
-        self._engine.drain()
+        self._settle()
         self._engine.tree.join(self._branch, order, forced)
 
     def extend(self, ids: Sequence[int]) -> None:
         """Append given tokens to a stopped branch and let it go on."""
         self._engine.check_ids(ids, "ids")
-        self._engine.drain()
+        self._settle()
         self._engine.tree.extend(self._branch, ids)
+
+    def _settle(self) -> None:
+        """Act on what was launched, so that the branch is what its tokens say.
+
+        Raises:
+            BranchError: Its request has ended.
+        """
+        self._engine.drain()
+        self._engine.check_running(self._branch.sample)
 
     def stop(self) -> None:
         """Stop the branch where it is and keep what it has, to be joined, forked or extended."""
@@ -104,6 +113,7 @@ class BranchHandle:
         self._engine.drain()
         if self._branch.parent is None:
             self._engine.finish(self._branch.sample, "dropped")
+            self._engine.forget(self._branch.sample)
         else:
             self._engine.tree.drop(self._branch)
 
@@ -167,11 +177,37 @@ class RequestHandle:
             self._engine.finish(sample, sample.root.finish_reason or "stop")
         return self.result()
 
+    def reopen(
+        self, max_new_tokens: int, max_path_tokens: int | None = None
+    ) -> RequestHandle:
+        """Let an ended request with ``keep`` go on under new budgets.
+
+        Its root is held: extend it or fork it.
+
+        Args:
+            max_new_tokens: Most tokens to come.
+            max_path_tokens: As in a :class:`Request`.
+
+        Raises:
+            EngineError: It still runs, was not kept, or has several samples.
+            RequestTooLargeError: That many tokens could not fit.
+        """
+        if len(self._samples) != 1:
+            raise EngineError(f"only one sample can be reopened, there are {len(self._samples)}")
+        return self._engine.reopen(self.sample, max_new_tokens, max_path_tokens)
+
     def abort(self) -> None:
         """End all samples at once; their traces hold what was drawn so far."""
         self._engine.drain()
         for sample in self._samples:
             self._engine.finish(sample, "aborted")
+
+    def release(self) -> None:
+        """Give up the blocks that a finished request with ``keep`` still has."""
+        for sample in self._samples:
+            if sample.finish_reason is None:
+                raise EngineError("a request that still runs is aborted, not released")
+            self._engine.forget(sample)
 
     def new_tokens(self) -> list[NewToken]:
         """Return the new tokens that have come since the last call."""

@@ -50,7 +50,7 @@ def _prompt_branch(sample: Sample, tree: BranchTree, prompt: Sequence[int] | Par
         root.parts = []
         _replant(root, tree, prompt, prompt.tree)
     else:
-        _give(root.stretch, [int(token) for token in prompt], tree)
+        _give(root.stretch, sample.request.prompt_ids(), tree)
     return root
 
 

@@ -94,10 +94,19 @@ class Request:
         limit = self.max_path_tokens
         return self.max_new_tokens if limit is None else min(limit, self.max_new_tokens)
 
+    def prompt_ids(self) -> list[int]:
+        """Return the prompt's ids, in canonical order."""
+        if isinstance(self.prompt, Sequence):
+            return [int(token) for token in self.prompt]
+        ids: list[int] = self.prompt.ids.tolist()
+        return ids
+
     def check_ids(self, vocab_size: int) -> None:
         """Raise ``RequestError`` unless all token ids lie in the vocabulary."""
-        prompt = self.prompt if isinstance(self.prompt, Sequence) else self.prompt.ids.tolist()
-        groups = {"prompt": prompt, "stop_ids": self.stop_ids}
+        groups: dict[str, Sequence[int]] = {
+            "prompt": self.prompt_ids(),
+            "stop_ids": self.stop_ids,
+        }
         groups |= {f"stop_sequences[{i}]": ids for i, ids in enumerate(self.stop_sequences)}
         for name, ids in groups.items():
             check_ids(ids, vocab_size, name)

@@ -117,14 +117,14 @@ class Scheduler:
         """Take the next known tokens to compute, and seat the branches that then lack none."""
         left = self.config.prefill_chunk
         chunks: list[Chunk] = []
-        waiting: list[Branch] = []
         for branch in sorted(self.prefilling):
+            # Seating one branch can end its sample, and the others with it.
+            if branch.state is not State.PREFILL:
+                continue
             left = self._take_chunks(branch, left, chunks)
             if all(stretch.computed >= stretch.target for stretch in branch.stretches()):
+                self.prefilling.remove(branch)
                 self._seat(branch)
-            else:
-                waiting.append(branch)
-        self.prefilling = waiting
         return PrefillBatch.of(chunks, self.store.block_size) if chunks else None
 
     def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> int:
@@ -239,10 +239,27 @@ class Scheduler:
         for other in idle + sorted(others, key=lambda x: (x.arrival, x.index), reverse=True):
             if self.preempt(other):
                 return True
+        if self._cool_shared(sample):
+            return True
         raise EngineError(
             f"request {sample.arrival} cannot run although nothing else holds blocks: "
             f"{self.store.pool.free} of {self.store.pool.num_blocks} are free"
         )
+
+    def _cool_shared(self, sample: Sample) -> bool:
+        """Take away what several samples share, but not this one; no other has a row by now."""
+        own = sample.stretches()
+        shared = {
+            stretch
+            for other in self.samples.values()
+            for stretch in other.stretches() - own
+            if stretch.blocks
+        }
+        for stretch in sorted(shared, key=lambda x: x.index):
+            self.remember(stretch)
+        for stretch in shared:
+            self.store.cool(stretch)
+        return bool(shared)
 
     def _busy(self, sample: Sample) -> bool:
         return bool(sample.in_state(State.DECODE, State.PREFILL, State.QUEUED))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlcore.inference.branches import Sample, State
 from rlcore.inference.config import SamplingParams
-from rlcore.inference.errors import EngineError, RequestError
+from rlcore.inference.errors import EngineError
 from rlcore.inference.handles import RequestHandle
 from rlcore.inference.request import Request
 from rlcore.inference.trace import ParallelTrace
@@ -40,7 +38,6 @@ class Session:
         self._engine = engine
         self._sampling = sampling
         self._stop_ids, self._stop_sequences = tuple(stop_ids), tuple(stop_sequences)
-        self._sample: Sample | None = None
         self._handle: RequestHandle | None = None
         self.closed = False
 
@@ -59,7 +56,7 @@ class Session:
 
         Raises:
             EngineError: The session is closed, or its last turn still runs.
-            RequestError: The tokens do not fit.
+            RequestError: The tokens do not fit the vocabulary, or the pool.
         """
         if self.closed:
             raise EngineError("the session is closed")
@@ -72,35 +69,26 @@ class Session:
             stop_sequences=self._stop_sequences,
             keep=True,
         )
-        if self._sample is None:
+        if self._handle is None:
             self._handle = self._engine.submit(request)
-            self._sample = self._handle.sample
-            return self._handle
-        self._handle = self._next_turn(self._sample, request)
+        else:
+            self._engine.check_ids(request.prompt_ids(), "ids")
+            self._handle = self._next_turn(self._handle, request)
         return self._handle
 
-    def _next_turn(self, sample: Sample, request: Request) -> RequestHandle:
-        if self._handle is not None and not self._handle.done:
+    def _next_turn(self, last: RequestHandle, request: Request) -> RequestHandle:
+        if not last.done:
             raise EngineError("the session's last turn still runs: wait for its result first")
-        if sample.root.state is not State.HELD:
-            raise RequestError("the session's last turn was aborted: open a new one")
-        ids = [int(token) for token in request.prompt]
-        self._engine.check_ids(ids, "ids")
-        before = sample.token_limit, sample.path_end, sample.request
-        sample.request = replace(request, prompt=sample.request.prompt)
-        sample.token_limit = sample.generated + request.max_new_tokens
-        first = sample.root.stretch.end + len(ids)
-        sample.path_end = first + request.path_limit
-        try:
-            self._engine.tree.extend(sample.root, ids)
-        except RequestError:
-            sample.token_limit, sample.path_end, sample.request = before
-            raise
-        sample.first_position = first
-        sample.turn_start = sum(len(stretch.ids) for stretch in sample.root.stretches()) - len(ids)
-        sample.finish_reason = None
-        handle = RequestHandle(self._engine, request, [sample])
-        self._engine.activate(sample, handle)
+        ids = request.prompt_ids()
+        # What is given needs room too; the turn's budgets count from behind it.
+        self._engine.tree.check_room(
+            last.sample, more_tokens=len(ids) + request.max_new_tokens
+        )
+        handle = last.reopen(request.max_new_tokens, request.max_path_tokens)
+        start = handle.sample.turn_start
+        handle.root.extend(ids)
+        self._engine.place_turn(handle.sample)
+        handle.sample.turn_start = start
         return handle
 
     @property
@@ -115,8 +103,8 @@ class Session:
         self.closed = True
         if self._handle is not None and not self._handle.done:
             self._handle.abort()
-        elif self._sample is not None:
-            self._engine.forget(self._sample)
+        if self._handle is not None:
+            self._engine.forget(self._handle.sample)
 
     def __enter__(self) -> Session:
         return self
