@@ -268,7 +268,7 @@ Versions and machine: `environment.json`. Code: `git.json`. Settings: `config.re
 
 ## Results
 
-Not evaluated yet: `rlcore eval` writes `eval/*.json`, `rlcore report` draws the curves.
+Evaluations, episode by episode: `eval/*.json`; `rlcore eval` adds one. Curves: `rlcore report`.
 
 ## Limits
 

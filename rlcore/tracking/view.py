@@ -6,6 +6,7 @@ lines are two ways to print it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -211,7 +212,8 @@ class RunView:
             return f"{len(self._started_actors)}/{self.actors}" if self.actors else ""
         text = f"{healthy:.0f}/{self.actors}" if self.actors else f"{healthy:.0f}"
         restarts = self.values.get("fault/restarts", 0)
-        return text + (f" ({restarts:.0f} restarts)" if restarts else "")
+        plural = "" if restarts == 1 else "s"
+        return text + (f" ({restarts:.0f} restart{plural})" if restarts else "")
 
     def _time(self) -> str:
         wall = self.values.get("time/wall_s")
@@ -233,11 +235,43 @@ class RunView:
 def event_line(kind: str, fields: Mapping[str, Any]) -> str:
     """Return an event as one line of at most 500 characters, none of them control characters."""
     message = fields.get("message")
+    if message is None and kind in _SENTENCES:
+        # An event with other fields is listed as it is.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            message = _SENTENCES[kind](fields)
     if message is None:
         message = ", ".join(f"{name} {value}" for name, value in fields.items())
     text = f"{kind}: {message}" if message else kind
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= LINE_LENGTH else clean[: LINE_LENGTH - 1] + "…"
+
+
+def _actor_lost(fields: Mapping[str, Any]) -> str:
+    delay = fields["restart_in_s"]
+    then = "no restart is left" if delay is None else f"starts again in {delay:.2g} s"
+    return f"{fields['from']}, {fields['cause']}; {then}"
+
+
+_SENTENCES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "checkpoint": lambda f: (
+        f"step {f['step']:,}, {bytes_text(f['bytes'])} in {f['seconds']:.2f} s, {f['path']}"
+    ),
+    "eval": lambda f: (
+        f"return {f['eval/return_mean']:.4g} (95% interval {f['eval/ci_low']:.4g} to "
+        f"{f['eval/ci_high']:.4g}), {f['file']}"
+    ),
+    "actor_lost": _actor_lost,
+    "resumed": lambda f: f"at step {f['step']:,}, {f['checkpoint']}",
+    "done": lambda f: f"{f['reason']}, {f['path']}",
+}
+
+
+def bytes_text(count: float) -> str:
+    """Return a size with a unit: ``512 B``, ``83.5 kB``, ``1.2 GB``."""
+    for size, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def count_text(count: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlcore.tracking.console import LiveConsole, PlainConsole, make_console
-from rlcore.tracking.view import RunView, count_text, duration_text, event_line
+from rlcore.tracking.view import RunView, bytes_text, count_text, duration_text, event_line
 
 RECORD = {
     "step/env": 50_000, "step/frames": 200_000, "step/update": 100, "time/wall_s": 10.0,
@@ -53,7 +53,7 @@ def test_rows_of_a_training_run() -> None:
         "evaluation": "300 [290, 310]",
         "throughput": "5,000 steps/s, 10 updates/s",
         "lag": "mean 1.25, max 3",
-        "actors": "2/2 (1 restarts)",
+        "actors": "2/2 (1 restart)",
         "loss": "policy 0.1, value 2",
         "policy": "entropy 0.6, KL 0.01",
         "explained variance": "0.90",
@@ -137,6 +137,42 @@ def test_counts(count: float, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "line"),
+    [
+        ("checkpoint", {"from": "learner", "path": "/r/step-1", "step": 2_000_253, "bytes": 83_514,
+                        "seconds": 0.0114, "final": True},
+         "checkpoint: step 2,000,253, 83.5 kB in 0.01 s, /r/step-1"),
+        ("eval", {"file": "/r/1.json", "eval/return_mean": 499.51, "eval/ci_low": 498.0,
+                  "eval/ci_high": 500.0},
+         "eval: return 499.5 (95% interval 498 to 500), /r/1.json"),
+        ("actor_lost", {"from": "actor-01", "cause": "killed by SIGKILL", "fragments_lost": 1,
+                        "restart_in_s": 0.4},
+         "actor_lost: actor-01, killed by SIGKILL; starts again in 0.4 s"),
+        ("actor_lost", {"from": "actor-01", "cause": "exit status 3", "restart_in_s": None},
+         "actor_lost: actor-01, exit status 3; no restart is left"),
+        ("resumed", {"checkpoint": "/r/s-7", "step": 7_000}, "resumed: at step 7,000, /r/s-7"),
+        ("done", {"reason": "updates 3 >= 3", "path": "/r"}, "done: updates 3 >= 3, /r"),
+        ("checkpoint", {"path": "/r", "step": "many", "bytes": 1, "seconds": 0.0},
+         "checkpoint: path /r, step many, bytes 1, seconds 0.0"),
+        ("checkpoint", {"path": "/r"}, "checkpoint: path /r"),
+        ("warning", {"message": "careful"}, "warning: careful"),
+        ("done", {}, "done"),
+    ],
+)  # fmt: skip
+def test_event_lines_say_what_matters(kind: str, fields: dict[str, Any], line: str) -> None:
+    assert event_line(kind, fields) == line
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (83_514, "83.5 kB"), (2.5e6, "2.5 MB"),
+     (1.24e9, "1.24 GB")],
+)  # fmt: skip
+def test_sizes(count: float, text: str) -> None:
+    assert bytes_text(count) == text
 
 
 def test_event_lines_hold_no_control_characters() -> None:
