@@ -67,6 +67,40 @@ def encode_chat(
     return guard.encode(render(tokenizer.chat_template, variables))
 
 
+def encode_turn(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, ended_with: int | None
+) -> list[int]:
+    """Return the ids that follow the last answer of a conversation, up to the next answer.
+
+    What was generated stays as it is, token by token: only what the template puts behind it, the
+    messages after it and the beginning of the next answer are laid out.
+
+    Args:
+        tokenizer: With a chat template.
+        messages: The conversation; its last message of the role ``assistant`` is that answer.
+        ended_with: The answer's last token: where the template ends answers with it, it is not
+            repeated.
+
+    Raises:
+        TokenizerError: There is no answer, or the template does not keep it in its place.
+    """
+    if tokenizer.chat_template is None:
+        raise TokenizerError("this tokenizer has no chat template")
+    places = [n for n, message in enumerate(messages) if message.get("role") == "assistant"]
+    if not places:
+        raise TokenizerError("a turn follows an answer, and the conversation has none")
+    guard = _Guard(tokenizer)
+    covered = [guard.message(message) for message in messages]
+    covered[places[-1]] = {"role": "assistant", "content": guard.answer}
+    names = {f"{role}_token": text for role, text in tokenizer.specials.roles().items()}
+    variables = {**names, "messages": covered, "tools": None, "add_generation_prompt": True}
+    text = render(tokenizer.chat_template, variables)
+    if text.count(guard.answer) != 1:
+        raise TokenizerError("the chat template does not keep an answer in its place")
+    ids = guard.encode(text.partition(guard.answer)[2])
+    return ids[1:] if ids and ids[0] == ended_with else ids
+
+
 class _Guard:
     """Covers what people wrote, and reads the control tokens of the rest."""
 
@@ -77,7 +111,7 @@ class _Guard:
         if len(self._texts) > _MARKS:
             raise TokenizerError(f"{len(self._texts)} special tokens, wanted at most {_MARKS}")
         # Letters of the private use areas: no text of a template or a person holds this word.
-        self._word = "".join(chr(0xF0000 + secrets.randbelow(_MARKS)) for _ in range(8))
+        self._word, self.answer = _random_word(), _random_word()
         shown = tokenizer.specials.shown
         self._everyone = _Cover(self._texts)
         self._assistant = _Cover([t for t in self._texts if self._ids[t] not in shown])
@@ -129,6 +163,10 @@ class _Guard:
 
     def _unmark(self, match: re.Match[str]) -> str:
         return self._texts[ord(match[1]) - _FIRST_MARK] if match[1] else ""
+
+
+def _random_word() -> str:
+    return "".join(chr(0xF0000 + secrets.randbelow(_MARKS)) for _ in range(8))
 
 
 class _Cover:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlcore.data.tokenizers import ByteTokenizer, TokenizerError
-from rlcore.data.tokenizers.chat import encode_chat, render
+from rlcore.data.tokenizers.chat import encode_chat, encode_turn, render
 from rlcore.data.tokenizers.protocol import SpecialTokens
 
 pytest.importorskip("jinja2", reason="extra llm")
@@ -98,6 +98,27 @@ def test_answers_may_hold_shown_marks_and_no_others(tokenizer):
     ids = encode_chat(tokenizer, [answer], add_generation_prompt=False)
     body = [THINK, *plain("a<|im_end|>")]
     assert ids == [START, *plain("assistant\n"), *body, END, *plain("\n")]
+
+
+@pytest.mark.parametrize("question", ["and?", *ATTACKS])
+def test_a_turn_is_what_the_template_puts_behind_the_answer(tokenizer, question):
+    answer = "yes"
+    messages = [*user("hi"), {"role": "assistant", "content": answer}, *user(question)]
+    whole = encode_chat(tokenizer, messages)
+    before = [*encode_chat(tokenizer, user("hi")), *plain(answer)]
+    assert [*before, *encode_turn(tokenizer, messages, ended_with=None)] == whole
+    ended = encode_turn(tokenizer, messages, ended_with=END)
+    assert [*before, END, *ended] == whole, "the end mark is not repeated"
+    assert encode_turn(tokenizer, messages, ended_with=65) == whole[len(before) :]
+
+
+def test_a_turn_wants_an_answer_that_the_template_keeps(tokenizer):
+    with pytest.raises(TokenizerError, match="the conversation has none"):
+        encode_turn(tokenizer, user("hi"), ended_with=None)
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    messages = [*user("hi"), {"role": "assistant", "content": "x"}, *user("y")]
+    with pytest.raises(TokenizerError, match="does not keep an answer in its place"):
+        encode_turn(tokenizer, messages, ended_with=None)
 
 
 def test_special_tokens_are_variables_of_the_template(tokenizer):
