@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from experiments import cli_data, cli_env, cli_info, cli_runs, cli_train
+from experiments import cli_data, cli_env, cli_info, cli_language, cli_runs, cli_train
 from experiments.cli_guard import check_agents_package
 from rlcore.errors import (
     CheckpointError,
@@ -43,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (cli_train, cli_runs, cli_info, cli_env, cli_data):
+for _module in (cli_train, cli_runs, cli_language, cli_info, cli_env, cli_data):
     _module.add_commands(app)
 
 

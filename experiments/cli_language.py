@@ -1,0 +1,324 @@
+"""Commands on language models: ``generate``, ``chat``, ``serve``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from rlcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from experiments.generation import Prompt
+    from rlcore.inference.llm import LLM, Generated
+
+KEY_VARIABLE = "RLCORE_API_KEY"
+DirArgument = Annotated[
+    Path, typer.Argument(metavar="DIR", help="Model folder: config.json, weights, tokenizer.")
+]
+NewTokensOption = Annotated[int, typer.Option(help="Most tokens of an answer.", min=1)]
+TemperatureOption = Annotated[float, typer.Option(help="0 takes the most probable token.", min=0)]
+TopPOption = Annotated[float, typer.Option(help="Keep the most probable tokens up to this mass.")]
+TopKOption = Annotated[int, typer.Option(help="Keep this many tokens; 0 keeps all.", min=0)]
+SeedOption = Annotated[int, typer.Option(help="Decides every drawn token.")]
+DtypeOption = Annotated[
+    str | None, typer.Option(metavar="DTYPE", help="float32, bfloat16, ...; default: the files'.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="Default: CUDA if there is a device.")
+]
+BlocksOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Blocks of 16 tokens to remember; default: by memory."),
+]
+TemplateOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Chat template (Jinja) instead of the folder's.")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (generate, chat, serve):
+        app.command()(command)
+
+
+def generate(
+    folder: DirArgument,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="Text; - or nothing reads standard input.", show_default=False),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON lines, each with prompt or messages; - is stdin."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write answers as JSON lines here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answers as JSON lines.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page: probabilities, forks, order.")
+    ] = None,
+    as_chat: Annotated[
+        bool, typer.Option("--chat", help="The prompt is a message of a conversation.")
+    ] = False,
+    n: Annotated[int, typer.Option("-n", help="Answers to each prompt.", min=1)] = 1,
+    max_new_tokens: NewTokensOption = 256,
+    temperature: TemperatureOption = 1.0,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End an answer before it; repeatable.")
+    ] = None,
+    decoding: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings of a masked-diffusion decoder (YAML)."),
+    ] = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    blocks: BlocksOption = None,
+    template: TemplateOption = None,
+) -> None:
+    """Answer prompts with a language model, causal or masked-diffusion."""
+    if prompt is not None and file is not None:
+        raise ConfigError("give a prompt or --file, not both")
+    llm = _load(folder, dtype, device, blocks, template)
+    prompts = _prompts(llm, prompt, file, as_chat)
+    from experiments.generation import answer_record, decoding_settings, write_records
+
+    answers = llm.generate(
+        [one.ids_or_text for one in prompts],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        n=n,
+        stop=stop or (),
+        decoding=decoding_settings(decoding),
+    )
+    records = [answer_record(prompts[answer.prompt_index], answer) for answer in answers]
+    if out is not None:
+        with _writing(out) as file_out:
+            write_records(file_out, records)
+    if html is not None:
+        _page(html, llm, answers, str(folder))
+    if as_json:
+        write_records(sys.stdout, records)
+    elif out is None:
+        _print_texts(answers)
+
+
+def _load(
+    folder: Path,
+    dtype: str | None,
+    device: str | None,
+    blocks: int | None,
+    template: Path | None,
+) -> LLM:
+    import torch
+
+    from rlcore.inference.config import EngineConfig
+    from rlcore.inference.llm import LLM
+
+    kind = None if dtype is None else getattr(torch, dtype, None)
+    if dtype is not None and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
+        raise ConfigError(f"--dtype {dtype!r:.40}; wanted float32, bfloat16, float16 or float64")
+    llm = LLM(folder, dtype=kind, device=device, engine=EngineConfig(num_blocks=blocks))
+    if template is not None:
+        if llm.tokenizer is None:
+            raise ConfigError("--template needs a tokenizer, and the folder has none")
+        try:
+            llm.tokenizer.chat_template = template.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{template}: cannot be read ({error})") from None
+    return llm
+
+
+def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> list[Prompt]:
+    from experiments.generation import Prompt, chat_ids, read_prompts
+
+    if file is not None:
+        if str(file) == "-":
+            return read_prompts(sys.stdin, "standard input", llm.tokenizer)
+        try:
+            with open(file, encoding="utf-8") as lines:
+                return read_prompts(lines, str(file), llm.tokenizer)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: cannot be read ({error})") from None
+    text = sys.stdin.read() if prompt in (None, "-") else str(prompt)
+    if as_chat:
+        return [
+            Prompt(chat_ids(llm.tokenizer, [{"role": "user", "content": text}]), {"prompt": text})
+        ]
+    return [Prompt(text, {"prompt": text})]
+
+
+def _writing(path: Path) -> TextIO:
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _page(path: Path, llm: LLM, answers: list[Generated], title: str) -> None:
+    from experiments.generation import transcript_answer
+    from experiments.transcript_html import write_transcript
+
+    pages = [transcript_answer(llm, answer) for answer in answers]
+    try:
+        typer.echo(f"page: {write_transcript(path, pages, title)}", err=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _print_texts(answers: list[Generated]) -> None:
+    from experiments.generation import terminal_text
+
+    terminal = sys.stdout.isatty()
+    for answer in answers:
+        if len(answers) > 1:
+            typer.echo(f"--- prompt {answer.prompt_index + 1}, answer {answer.sample + 1}")
+        text = " ".join(map(str, answer.token_ids)) if answer.text is None else answer.text
+        typer.echo(terminal_text(text) if terminal else text)
+
+
+def chat(
+    folder: DirArgument,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    max_new_tokens: NewTokensOption = 512,
+    temperature: TemperatureOption = 0.7,
+    top_p: TopPOption = 1.0,
+    top_k: TopKOption = 0,
+    seed: SeedOption = 0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    blocks: BlocksOption = None,
+    template: TemplateOption = None,
+) -> None:
+    """Talk with a language model; /help lists the commands, Ctrl-C stops an answer."""
+    llm = _load(folder, dtype, device, blocks, template)
+    from experiments.chat import Chat, converse
+    from rlcore.inference.config import SamplingParams
+
+    sampling = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    terminal = sys.stdout.isatty()
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    conversation = Chat(llm, sampling, max_new_tokens, system, write, terminal)
+    if terminal:
+        typer.echo(f"{folder}: /help lists the commands", err=True)
+    try:
+        converse(conversation, _typed(), lambda text: typer.echo(text, err=True, nl=False))
+    finally:
+        conversation.close()
+
+
+def _typed() -> Iterator[str]:
+    """Yield the lines that a person types, or those of a file."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    import readline  # noqa: F401 - editing and history of lines
+
+    while True:
+        try:
+            yield input("> ")
+        except KeyboardInterrupt:
+            typer.echo("", err=True)
+        except EOFError:
+            typer.echo("", err=True)
+            return
+
+
+def serve(
+    folder: DirArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 lets the system choose.", min=0)] = 8000,
+    model_name: Annotated[
+        str | None, typer.Option(help="What clients call the model; default: the folder's name.")
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Holds the key callers need; or set {KEY_VARIABLE}."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
+    ] = False,
+    max_new_tokens: NewTokensOption = 8192,
+    max_prompt_tokens: Annotated[int, typer.Option(help="Tokens of a prompt.", min=1)] = 32_768,
+    max_running: Annotated[int, typer.Option(help="Requests that generate at once.", min=1)] = 64,
+    max_queued: Annotated[int, typer.Option(help="Requests that wait; then 429.", min=0)] = 256,
+    drain_timeout: Annotated[
+        float, typer.Option(help="Seconds to let requests finish after SIGTERM.", min=0)
+    ] = 30.0,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    blocks: BlocksOption = None,
+    template: TemplateOption = None,
+) -> None:
+    """Answer OpenAI's protocol over HTTP: completions, chat completions, models."""
+    from rlcore.inference.serving.config import ServeConfig
+
+    config = ServeConfig(
+        host=host,
+        port=port,
+        model_name=model_name or folder.resolve().name,
+        api_key=_api_key(api_key_file),
+        insecure=insecure,
+        max_new_tokens=max_new_tokens,
+        default_new_tokens=min(256, max_new_tokens),
+        max_prompt_tokens=max_prompt_tokens,
+        max_running=max_running,
+        max_queued=max_queued,
+        drain_timeout=drain_timeout,
+    )
+    llm = _load(folder, dtype, device, blocks, template)
+    if llm.tokenizer is None:
+        raise ConfigError(f"{folder}: serving needs a tokenizer, and the folder has none")
+    _serve(llm, config)
+
+
+def _api_key(path: Path | None) -> str | None:
+    if path is None:
+        return os.environ.get(KEY_VARIABLE)
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    if not key:
+        raise ConfigError(f"{path}: holds no key")
+    return key
+
+
+def _serve(llm: LLM, config: Any) -> None:
+    import asyncio
+    import logging
+
+    from rlcore.inference.service import EngineService
+    from rlcore.inference.serving.app import Server
+    from rlcore.inference.serving.run import run_server
+
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
+
+    def ready(host: str, port: int) -> None:
+        where = f"[{host}]" if ":" in host else host
+        key = "with the API key" if config.api_key else "without a key"
+        typer.echo(f"{config.model_name}: http://{where}:{port}/v1 {key}", err=True)
+
+    service = EngineService(llm.engine)
+    try:
+        server = Server(service, llm.tokenizer, config, llm.stop_ids)
+        asyncio.run(run_server(server, ready))
+    except OSError as error:
+        raise ConfigError(f"{config.host}:{config.port}: {error.strerror or error}") from None
+    finally:
+        service.close()
