@@ -1,0 +1,167 @@
+"""Rows of logits on CUDA: their statistics in one read, their gradient in one read and one write.
+
+A softmax over a vocabulary does three operations a byte: both kernels are bound by memory, so
+nothing between the load and the store leaves the registers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlcore.ops.triton_jit import jitted
+
+if TYPE_CHECKING:
+    from rlcore.ops.log_prob.chunked import Upstream
+
+tl: Any = None  # triton.language, bound when the kernels are first built
+BLOCK = 4096
+"""Logits of a row that one program holds at a time."""
+
+
+def _capped_tanh(x):  # type: ignore[no-untyped-def]
+    """Return ``tanh(x)``; Triton has none that also runs in its interpreter."""
+    small = tl.exp(-2.0 * tl.abs(x))
+    size = (1.0 - small) / (1.0 + small)
+    return tl.where(x < 0.0, -size, size)
+
+
+def _statistics_kernel(  # type: ignore[no-untyped-def]
+    raw_ptr,
+    tokens_ptr,
+    log_probs_ptr,
+    log_z_ptr,
+    entropy_ptr,
+    vocabulary,
+    temperature,
+    softcap,
+    CAPPED: tl.constexpr,
+    ENTROPY: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program walks one row, with the running maximum of an online softmax."""
+    row = tl.program_id(0).to(tl.int64)
+    token = tl.load(tokens_ptr + row)
+    top = -float("inf")
+    total = 0.0
+    weighted = 0.0  # sum of exp(z - top) z
+    picked = 0.0
+    found = 0.0
+    for start in range(0, vocabulary, BLOCK):
+        word = start + tl.arange(0, BLOCK)
+        inside = word < vocabulary
+        z = tl.load(raw_ptr + row * vocabulary + word, mask=inside, other=0.0).to(tl.float32)
+        if CAPPED:
+            z = softcap * _capped_tanh(z / softcap)
+        z = tl.where(inside, z / temperature, -float("inf"))
+        higher = tl.maximum(top, tl.max(z, 0))
+        shift = tl.where(higher == -float("inf"), 0.0, higher)
+        e = tl.exp(z - shift)
+        shrink = tl.exp(top - shift)
+        total = total * shrink + tl.sum(e, 0)
+        if ENTROPY:
+            weighted = weighted * shrink + tl.sum(tl.where(inside, e * z, 0.0), 0)
+        mine = inside & (word == token)
+        picked += tl.sum(tl.where(mine, z, 0.0), 0)
+        found += tl.sum(mine.to(tl.float32), 0)
+        top = higher
+    log_z = tl.log(total) + tl.where(top == -float("inf"), 0.0, top)
+    # A token outside the vocabulary has no log-probability: it must not pass unseen.
+    picked = tl.where(found > 0.5, picked, float("nan"))
+    tl.store(log_probs_ptr + row, picked - log_z)
+    tl.store(log_z_ptr + row, log_z)
+    if ENTROPY:
+        tl.store(entropy_ptr + row, log_z - weighted / total)
+
+
+def _gradient_kernel(  # type: ignore[no-untyped-def]
+    raw_ptr,
+    out_ptr,
+    tokens_ptr,
+    log_z_ptr,
+    entropy_ptr,
+    grad_log_probs_ptr,
+    grad_log_z_ptr,
+    grad_entropy_ptr,
+    vocabulary,
+    temperature,
+    softcap,
+    CAPPED: tl.constexpr,
+    LOG_Z: tl.constexpr,
+    ENTROPY: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program writes the gradient of one block of one row."""
+    row = tl.program_id(1).to(tl.int64)
+    word = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = word < vocabulary
+    place = row * vocabulary + word
+    z = tl.load(raw_ptr + place, mask=inside, other=0.0).to(tl.float32)
+    slope = 1.0
+    if CAPPED:
+        bent = _capped_tanh(z / softcap)
+        slope = 1.0 - bent * bent
+        z = softcap * bent
+    log_p = z / temperature - tl.load(log_z_ptr + row)
+    a = tl.load(grad_log_probs_ptr + row)
+    factor = -a
+    if LOG_Z:
+        factor += tl.load(grad_log_z_ptr + row)
+    gradient = tl.exp(log_p) * factor
+    if ENTROPY:
+        c = tl.load(grad_entropy_ptr + row)
+        gradient -= tl.exp(log_p) * c * (log_p + tl.load(entropy_ptr + row))
+    gradient += tl.where(word == tl.load(tokens_ptr + row), a, 0.0)
+    gradient = gradient * slope / temperature
+    tl.store(out_ptr + place, gradient.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+def statistics_triton(
+    raw: Tensor, tokens: Tensor, temperature: float, softcap: float | None, entropy: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``(log_probs, log_z, entropy)`` of rows of matrix products ``[n, V]``, in float32.
+
+    A token outside the vocabulary has the log-probability NaN.
+    """
+    raw, tokens = raw.contiguous(), tokens.contiguous()
+    rows, vocabulary = raw.shape
+    log_probs, log_z, uncertainty = (
+        torch.zeros(rows, dtype=torch.float32, device=raw.device) for _ in range(3)
+    )
+    if rows:
+        jitted(_statistics_kernel, _capped_tanh)[(rows,)](
+            raw, tokens, log_probs, log_z, uncertainty, vocabulary, temperature,
+            softcap or 1.0, CAPPED=softcap is not None, ENTROPY=entropy, BLOCK=BLOCK, num_warps=8,
+        )  # fmt: skip
+    return log_probs, log_z, uncertainty
+
+
+def logit_gradient_triton(
+    raw: Tensor,
+    tokens: Tensor,
+    log_z: Tensor,
+    entropy: Tensor,
+    upstream: Upstream,
+    temperature: float,
+    softcap: float | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """Return the gradient of the matrix products ``[n, V]`` in ``dtype``.
+
+    It is written over them where they have that dtype already.
+    """
+    raw = raw.contiguous()
+    rows, vocabulary = raw.shape
+    out = raw if raw.dtype == dtype else torch.empty_like(raw, dtype=dtype)
+    per_row = [tokens, log_z, entropy, upstream.log_probs]
+    per_row += [x if x is not None else log_z for x in (upstream.log_z, upstream.entropy)]
+    if rows:
+        grid = (-(-vocabulary // BLOCK), rows)
+        jitted(_gradient_kernel, _capped_tanh)[grid](
+            raw, out, *(x.contiguous() for x in per_row), vocabulary, temperature,
+            softcap or 1.0, CAPPED=softcap is not None, LOG_Z=upstream.log_z is not None,
+            ENTROPY=upstream.entropy is not None, BLOCK=BLOCK, num_warps=8,
+        )  # fmt: skip
+    return out
