@@ -71,7 +71,8 @@ def chunked_log_probs(
         head: How logits are made.
         entropy: Whether to compute the entropy.
     """
-    log_probs, log_z, uncertainty = _LogProbs.apply(hidden, weight, bias, tokens, head, entropy)
+    found = _LogProbs.apply(hidden, weight, bias, tokens, head, entropy)  # type: ignore[no-untyped-call]
+    log_probs, log_z, uncertainty = found
     return log_probs, log_z, uncertainty if entropy else None
 
 
@@ -85,7 +86,7 @@ def chunked_cross_entropy(
     head: Head,
 ) -> Tensor:
     """Return ``sum_i scale_i (-log p_i + z_loss log_z_i^2)``; other arguments as above."""
-    loss: Tensor = _CrossEntropy.apply(
+    loss: Tensor = _CrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, tokens, scale, z_loss, head, torch.is_grad_enabled()
     )
     return loss
@@ -95,7 +96,7 @@ class _LogProbs(torch.autograd.Function):
     """Keeps ``log_z`` and the entropy of each row, and computes the logits again for gradients."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -122,7 +123,7 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_log_probs: Tensor, grad_log_z: Tensor, grad_entropy: Tensor
     ) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, tokens, log_z, uncertainty = ctx.saved_tensors
@@ -147,7 +148,7 @@ class _CrossEntropy(torch.autograd.Function):
     """Makes the gradient while the logits are there, since its factors are known already."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -177,7 +178,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         found = (None if x is None else x * grad.to(x.dtype) for x in ctx.saved_tensors)
         return (*found, None, None, None, None, None)
 

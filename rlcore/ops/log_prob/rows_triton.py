@@ -54,7 +54,7 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
         inside = word < vocabulary
         z = tl.load(raw_ptr + row * vocabulary + word, mask=inside, other=0.0).to(tl.float32)
         if CAPPED:
-            z = softcap * _capped_tanh(z / softcap)
+            z = softcap * _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
         z = tl.where(inside, z / temperature, -float("inf"))
         higher = tl.maximum(top, tl.max(z, 0))
         shift = tl.where(higher == -float("inf"), 0.0, higher)
@@ -101,7 +101,7 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     z = tl.load(raw_ptr + place, mask=inside, other=0.0).to(tl.float32)
     slope = 1.0
     if CAPPED:
-        bent = _capped_tanh(z / softcap)
+        bent = _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
         slope = 1.0 - bent * bent
         z = softcap * bent
     log_p = z / temperature - tl.load(log_z_ptr + row)
