@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 import traceback
@@ -337,8 +338,10 @@ def main() -> None:
             results[name] = SECTIONS[name]()
         except Exception:  # one section's failure is its result
             results[name] = {"error": traceback.format_exc()}
-            print(results[name]["error"], flush=True)
-        print(name, round(time.perf_counter() - start, 1), "s", results[name], flush=True)
+        spent = time.perf_counter() - start
+        text = results[name].get("error") or json.dumps(results[name], indent=1)
+        sys.stdout.write(f"{name} {spent:.1f} s\n{text}\n")
+        sys.stdout.flush()
         (args.out / "decode_gpu.json").write_text(json.dumps(results, indent=1))
         torch.cuda.empty_cache()
 
