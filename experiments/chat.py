@@ -130,6 +130,7 @@ class Chat:
             )
             given = whole
         handle = self._session.send(given, self.max_new_tokens)
+        handle.new_tokens()  # those of earlier turns were shown
         stream = TextStream(self.tokenizer)
         with _interrupts() as told:
             while not handle.done:
