@@ -15,7 +15,7 @@ LAZY = frozenset({"numba", "triton"})
 # Third-party packages that a layer may import inside a function or behind TYPE_CHECKING.
 ADAPTERS = frozenset({"gymnasium", "ray", "wandb", "safetensors", "yaml", "rich", "matplotlib",
                       "imageio", "imageio_ffmpeg", "ale_py", "stable_baselines3", "tensorboard",
-                      "PIL", "psutil", "pettingzoo"})  # fmt: skip
+                      "PIL", "psutil", "pettingzoo", "tokenizers", "jinja2"})  # fmt: skip
 
 # Modules that exist for one optional package and are themselves imported inside a function.
 ADAPTER_FILES = frozenset({"envs/atari.py"})
