@@ -92,6 +92,8 @@ _ONE_SOURCE = (
     ("stop", "return_", "env", "stop.loss"),
     ("stop", "loss", "data", "stop.return"),
     ("eval", "rows", "data", ""),
+    ("eval", "samples", "data", ""),
+    ("checkpoint", "keep_best", "env", ""),
     ("learner", "accumulate", "data", ""),
 )
 
@@ -270,7 +272,7 @@ _ACTORS: tuple[Path, ...] = (
 
 _CHECKS: tuple[_Check, ...] = (
     (_source, ()),
-    (_only_with, (("stop",), ("eval",), ("learner", "accumulate"))),
+    (_only_with, (("stop",), ("eval",), ("checkpoint",), ("learner", "accumulate"))),
     (_data, (("data", "rows"), ("runtime", "schedule"), ("learner", "accumulate"))),
     (_held_out, (("stop",), ("eval",))),
     (_stop, (("stop",),)),

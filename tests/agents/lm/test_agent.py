@@ -201,7 +201,7 @@ def test_bfloat16_computes_close_to_float32_and_keeps_float32_weights(file: Toke
         output.loss.backward()
         assert output.loss.dtype == torch.float32
         assert all(p.grad.dtype == torch.float32 for p in network.parameters())
-        losses.append(float(output.loss))
+        losses.append(float(output.loss.detach()))
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)

@@ -80,6 +80,11 @@ def test_control_experiments_keep_their_tree_and_hash() -> None:
         ("updates: 5", "env_steps: 5", "stop.env_steps   goes with 'env', which is not given; set"),
         ("updates: 5", "return: 5", "stop.return   goes with 'env'"),
         ("updates: 5", "loss: 1.5", "stop.loss   needs eval.every"),
+        (
+            "agent: lm",
+            "agent: lm\ncheckpoint: {keep_best: eval/return_mean}",
+            "checkpoint.keep_best   goes with 'env'",
+        ),
         ("{updates: 5}", "{}", "needs a limit: tokens, updates, wall_time or loss"),
         ("agent: lm", "agent: {type: lm, objective: both}", "one of 'causal', 'diffusion'"),
         ("agent: lm", "agent: {type: lm, normalise: response}", "goes with objective 'diffusion'"),
@@ -109,6 +114,7 @@ def test_problems_are_shown_with_their_place(
         ("stop: {tokens: 5}", "stop.tokens   goes with 'data', which is not given"),
         ("stop: {updates: 5, loss: 1}", "stop.loss   goes with 'data'"),
         ("stop: {updates: 5}\neval: {rows: 3}", "eval.rows   goes with 'data'"),
+        ("stop: {updates: 5}\neval: {samples: 3}", "eval.samples   goes with 'data'"),
         ("stop: {updates: 5}\nlearner: {accumulate: 2}", "learner.accumulate   goes with 'data'"),
     ],
 )

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import experiments
+from experiments.build import ExperimentParts
+from experiments.planning import make_plan, streams_of
 from experiments.runner import resume
+from experiments.validate import load_config
 from rlcore.errors import CheckpointError, ConfigError, DataError
 from rlcore.runtime.checkpoint import Checkpointer
+from rlcore.runtime.supervisor import Supervisor
 
 DIFFUSION = {"objective": "diffusion"}
 
@@ -64,6 +71,30 @@ def test_batches_are_the_same_for_any_readers_streams_lag_and_placement(
         run = experiments.run(config, [*changes, "stop.updates=13"], out=tmp_path)
         assert parameters(run) != serial
         assert parameters(resume(run.path, ["stop.updates=14"])) == serial
+
+
+def test_a_killed_reader_changes_nothing(tmp_path, text_data, experiment) -> None:
+    """Its successor reads on at the row that was lost: batches are those of a quiet run."""
+    config = experiment(text_data, stop={"updates": 60})
+    quiet = experiments.run(config, out=tmp_path)
+    lockstep = {"placement": "local", "schedule": "lockstep", "lag": 1, "actors": 2}
+    resolved = load_config(config | {"runtime": lockstep})
+    parts = ExperimentParts(resolved.config, streams_of(resolved.config))
+    plan, _ = make_plan(resolved, parts, tmp_path / "run")
+    run = Supervisor(plan, parts)
+    killed = False
+    try:
+        run.start()
+        while not run.finished:
+            run.poll(0.05)
+            if not killed and run.control.published:
+                os.kill(run.seats[0].child.pid, signal.SIGKILL)
+                killed = True
+    finally:
+        run.close()
+    assert killed
+    assert run.budget.total >= 1
+    assert parameters(SimpleNamespace(path=tmp_path / "run")) == parameters(quiet)
 
 
 def test_another_seed_is_another_run(tmp_path, text_data, experiment) -> None:
@@ -126,6 +157,8 @@ def test_held_out_loss_is_logged_and_stops_the_run(tmp_path, text_data, experime
     assert "held-out loss" in run.status["reason"]
     assert found[-1]["eval/tokens"] == 3999
     assert found[-1]["step/tokens"] == found[-1]["step/update"] * 8 * 16
+    again = resume(run.path)  # past its limit already: nothing is trained
+    assert again.metrics()[-1]["step/update"] == found[-1]["step/update"]
     again = experiments.run(config, ["stop.updates=12", "stop.loss="], out=tmp_path)
     # The last measurement is of what the run came to, whatever eval.every says.
     assert [record["step/update"] for record in evaluations(again)] == [5, 10, 12]
