@@ -69,8 +69,7 @@ def make_plan(
         CheckpointError: Resuming without a usable checkpoint.
         ConfigError: The numbers do not fit together.
     """
-    config = resolved.config
-    runtime, spec = config.runtime, parts.env_spec
+    config, runtime = resolved.config, resolved.config.runtime
     streams = streams_of(config)
     checkpoint = None
     if resume:
@@ -79,15 +78,6 @@ def make_plan(
             config_hash=math_hash(resolved.tree),
             earlier_hashes=earlier_hashes,
         ).load("latest")
-    capacity = 0
-    if spec is not None and parts.probe is not None:
-        itemsize = np.dtype(spec.obs_dtype).itemsize
-        capacity = final_obs_capacity(
-            int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
-            unroll=parts.agent.unroll,
-            envs=parts.envs,
-            autoreset=parts.probe.autoreset,
-        )
     plan = RunPlan(
         factory=factory_name(build_parts),
         config=plan_config(resolved.tree, streams, parts.probe, run_dir.resolve()),
@@ -102,7 +92,7 @@ def make_plan(
         max_lag=runtime.max_lag,
         ahead=runtime.ahead,
         on_stale=runtime.on_stale,
-        final_obs_capacity=capacity,
+        final_obs_capacity=_final_obs_capacity(parts),
         hogwild_lock=runtime.hogwild_lock,
         checksum=runtime.checksum,
         threads_per_actor=runtime.threads_per_actor,
@@ -121,14 +111,34 @@ def make_plan(
         milestones=config.checkpoint.milestones,
         keep_best=config.checkpoint.keep_best,
         config_hash=math_hash(resolved.tree),
-        stop={
-            "env_steps": config.stop.env_steps or config.stop.tokens,
-            "updates": config.stop.updates,
-            "seconds": config.stop.wall_time,
-            "episode_return": config.stop.return_,
-            "loss": config.stop.loss,
-        },
+        stop=_limits(config),
         resume=None if checkpoint is None else str(checkpoint.path),
         epoch=0 if checkpoint is None else checkpoint.state.get("epoch", 0) + 1,
     )
     return plan, checkpoint
+
+
+def _final_obs_capacity(parts: ExperimentParts) -> int:
+    """Return how many final observations a fragment has room for."""
+    spec = parts.env_spec
+    if spec is None or parts.probe is None:
+        return 0
+    itemsize = np.dtype(spec.obs_dtype).itemsize
+    return final_obs_capacity(
+        int(np.prod(spec.obs_shape, dtype=np.int64)) * itemsize,
+        unroll=parts.agent.unroll,
+        envs=parts.envs,
+        autoreset=parts.probe.autoreset,
+    )
+
+
+def _limits(config: ExperimentConfig) -> dict[str, Any]:
+    """Return when the run stops, by the names of :class:`rlcore.runtime.stop.StopLimits`."""
+    stop = config.stop
+    return {
+        "env_steps": stop.env_steps or stop.tokens,
+        "updates": stop.updates,
+        "seconds": stop.wall_time,
+        "episode_return": stop.return_,
+        "loss": stop.loss,
+    }

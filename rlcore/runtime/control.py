@@ -103,6 +103,12 @@ class Control:
         self.checkpoint_round = round_
         self.globals[FINAL_ROUND] = round_
 
+    def checkpoint_due(self, version: int) -> bool:
+        """Return whether ``version`` is the round asked for and every stream has written it."""
+        asked = self.checkpoint_round
+        written = self.stream[:, DUMPED_ROUND] == asked
+        return asked != NO_ROUND and version == asked and bool(written.all())
+
     def may_begin(self, round_: int) -> bool:
         """Return whether a stream may play ``round_``."""
         final = self.globals[FINAL_ROUND]

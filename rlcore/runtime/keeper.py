@@ -31,7 +31,7 @@ from rlcore.runtime import control as ctl
 from rlcore.runtime.actor import StreamState
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.control import NO_ROUND, Control
-from rlcore.runtime.learner_loop import LearnerLoop, checkpoint_due, request_checkpoint
+from rlcore.runtime.learner_loop import LearnerLoop
 from rlcore.runtime.nested_state import join_state, split_state
 from rlcore.runtime.param_store import ParamStore
 from rlcore.runtime.totals import Totals
@@ -187,7 +187,8 @@ class CheckpointKeeper:
         elif self.stopping:
             self.control.announce_final(version + self.lag)
         elif self._due() and self.control.checkpoint_round == NO_ROUND:
-            request_checkpoint(self.control, version, self.lag)
+            # Until ``version`` is published no stream can have begun this round.
+            self.control.checkpoint_round = version + self.lag
 
     def _at_limit(self) -> int:
         """Return the version that uses ``stop.updates`` up if each batch from now on is applied."""
@@ -209,7 +210,7 @@ class CheckpointKeeper:
                 self._save({}, [], final=final)
                 self.finished = final
             return
-        if checkpoint_due(self.control, self.loop.version):
+        if self.control.checkpoint_due(self.loop.version):
             self._save_exact(self.loop.version)
         elif self.stopping:
             cause = self._why_not_wait()

@@ -20,7 +20,7 @@ from rlcore.errors import LearnerError
 from rlcore.learners.base import Batch, GradStamp, LossOutput, UpdateReport
 from rlcore.runtime import control as ctl
 from rlcore.runtime.contracts import Learns, Validation
-from rlcore.runtime.control import NO_ROUND, Control
+from rlcore.runtime.control import Control
 from rlcore.runtime.param_store import ParamStore
 from rlcore.runtime.schedule import Schedule
 from rlcore.runtime.stop import StopLimits
@@ -395,27 +395,3 @@ class LearnerLoop:
             for name, value in values.items()
             if value is not None
         }
-
-
-def request_checkpoint(control: Control, version: int, lag: int) -> int:
-    """Ask every stream to write its state down at the start of the first round not yet begun.
-
-    Must be called before ``version`` is published: until then no stream can start round
-    ``version + lag``.
-
-    Returns:
-        The round, which is also the version at which the checkpoint is taken.
-    """
-    round_ = version + lag
-    control.checkpoint_round = round_
-    return round_
-
-
-def checkpoint_due(control: Control, version: int) -> bool:
-    """Return whether the requested round is reached and every stream has written its state."""
-    round_ = control.checkpoint_round
-    return (
-        round_ != NO_ROUND
-        and version == round_
-        and bool((control.stream[:, ctl.DUMPED_ROUND] == round_).all())
-    )

@@ -33,6 +33,7 @@ from rlcore.runtime.learner_loop import LearnerLoop
 from rlcore.runtime.param_store import ParamReader
 from rlcore.runtime.plan import Parts, RunPlan
 from rlcore.runtime.row_player import RowPlayer
+from rlcore.runtime.totals import Totals
 
 WAIT_S = 0.2
 INCARNATIONS_PER_EPOCH = 1_000_000
@@ -124,22 +125,48 @@ def build_learner(
     plan: RunPlan, parts: Parts, channels: Channels, checkpoint: Checkpoint | None, emit: Any
 ) -> tuple[LearnerLoop, CheckpointKeeper]:
     """Build the learner's loop and its checkpoint keeper; publishes the first version."""
-    device = torch.device(plan.device)
     torch.manual_seed(derive_seed(plan.seed, "init"))
-    network = parts.agent.build_network().to(device)
+    network = parts.agent.build_network().to(torch.device(plan.device))
     learner = parts.make_learner(network)
     learner.keep_bad = BadBatches(plan.run_dir, "learner", emit)
     totals = None
     if checkpoint is not None:
         totals = restore_learner(checkpoint, learner, channels.ring)
+    loop = _make_loop(plan, parts, channels, network, learner, totals)
+    keeper = CheckpointKeeper(
+        make_checkpointer(plan),
+        loop,
+        learner,
+        channels.store,
+        channels.ring,
+        channels.control,
+        StreamDumps(stream_folder(plan)),
+        plan.checkpoint_every_s,
+        emit,
+        plan.epoch,
+    )
+    if checkpoint is not None and keeper.exact:
+        _say_what_restarts(checkpoint, emit)
+    _publish_first(loop, keeper, channels, checkpoint)
+    return loop, keeper
+
+
+def _make_loop(
+    plan: RunPlan,
+    parts: Parts,
+    channels: Channels,
+    network: nn.Module,
+    learner: Any,
+    totals: Totals | None,
+) -> LearnerLoop:
     collator = Collator(
         channels.ring.spec,
         unroll=channels.ring.unroll,
         envs=plan.envs,
         count=plan.batch,
-        device=device,
+        device=torch.device(plan.device),
     )
-    loop = LearnerLoop(
+    return LearnerLoop(
         parts.agent,
         network,
         learner,
@@ -156,20 +183,12 @@ def build_learner(
         totals=totals,
         on_free=channels.signal_free,
     )
-    keeper = CheckpointKeeper(
-        make_checkpointer(plan),
-        loop,
-        learner,
-        channels.store,
-        channels.ring,
-        channels.control,
-        StreamDumps(stream_folder(plan)),
-        plan.checkpoint_every_s,
-        emit,
-        plan.epoch,
-    )
-    if checkpoint is not None and keeper.exact:
-        _say_what_restarts(checkpoint, emit)
+
+
+def _publish_first(
+    loop: LearnerLoop, keeper: CheckpointKeeper, channels: Channels, checkpoint: Checkpoint | None
+) -> None:
+    """Publish the versions that actors may ask for at the start, and let actors begin."""
     if checkpoint is None:
         keeper.before_first_publish()
         loop.publish()
@@ -181,7 +200,6 @@ def build_learner(
             keeper.before_first_publish()
         republish(checkpoint, channels.store)
     channels.control.announce_published()
-    return loop, keeper
 
 
 def _say_what_restarts(checkpoint: Checkpoint, emit: Any) -> None:
