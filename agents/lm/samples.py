@@ -45,7 +45,9 @@ class SampleWriter:
     ) -> None:
         self.path = Path(path)
         self.prompts = [_prompt(reader, row) for row in range(min(count, reader.rows))]
-        self.tokens = tokens
+        # Prompt and answer together are no longer than the rows of training.
+        room = reader.layout.width - max(map(len, self.prompts))
+        self.tokens = tokens if reader.layout.response is not None else max(1, min(tokens, room))
         self.tokenizer = tokenizer
         self._llm: Any = None
 

@@ -97,6 +97,16 @@ def test_a_killed_reader_changes_nothing(tmp_path, text_data, experiment) -> Non
     assert parameters(SimpleNamespace(path=tmp_path / "run")) == parameters(quiet)
 
 
+def test_samples_are_no_longer_than_rows(tmp_path, text_data, experiment) -> None:
+    config = experiment(
+        text_data, agent=DIFFUSION, eval={"every": 2, "samples": 1, "sample_tokens": 99}
+    )
+    run = experiments.run(config, ["stop.updates=2"], out=tmp_path)
+    (line,) = map(json.loads, (run.path / "samples.jsonl").read_text().splitlines())
+    assert len(line["prompt"]) == 4
+    assert 1 <= len(line["text"]) <= 16 - 4
+
+
 def test_another_seed_is_another_run(tmp_path, text_data, experiment) -> None:
     config = experiment(text_data)
     runs = [experiments.run(config, [f"seed={seed}"], out=tmp_path) for seed in (0, 0, 1)]
