@@ -34,7 +34,7 @@ STATUS_EVERY_S = 2.0
 
 
 class Interrupted(RlcoreError):
-    """The run was asked to stop by a signal; its checkpoint is written.
+    """The run was asked to stop by a signal; its checkpoint is written, if there was time for one.
 
     Attributes:
         signal: ``SIGINT`` or ``SIGTERM``.
@@ -42,7 +42,9 @@ class Interrupted(RlcoreError):
     """
 
     def __init__(self, name: str, run: Run) -> None:
-        super().__init__(f"{name}: the run stopped; go on with: rlcore run --resume {run.path}")
+        saved = any((run.path / "checkpoints").glob("step-*"))
+        then = f"; go on with: rlcore run --resume {run.path}" if saved else " before a checkpoint"
+        super().__init__(f"{name}: the run stopped{then}")
         self.signal = name
         self.run = run
 

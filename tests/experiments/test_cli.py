@@ -18,6 +18,8 @@ from experiments.cli_guard import check_agents_package
 from experiments.cli_runs import checkpoint_selector
 from experiments.cli_text import cell, jsonable, table
 from experiments.cli_train import split_arguments
+from experiments.runner import Interrupted
+from experiments.runs import Run
 from experiments.validate import load_config
 from rlcore.errors import (
     CheckpointError,
@@ -119,7 +121,8 @@ class _Preempted(RlcoreError):
 @pytest.mark.parametrize(
     ("error", "code"),
     [(ConfigError("x"), 2), (RunFolderError("x"), 2), (MissingDependencyError("x"), 3),
-     (RunFolderWriteError("x"), 1), (CheckpointError("x"), 4), (RlcoreError("x"), 1), (LearnerError("x"), 1),
+     (RunFolderWriteError("x"), 1), (CheckpointError("x"), 4), (RlcoreError("x"), 1),
+     (LearnerError("x"), 1),
      (_Stopped("x"), 130), (_Preempted("x"), 0)],
 )  # fmt: skip
 def test_exit_code_of_each_error(error: RlcoreError, code: int) -> None:
@@ -304,6 +307,16 @@ def test_a_second_signal_stops_at_once(repo_root: Path, folder: Path) -> None:
     status = json.loads((folder / "runs/one/STATUS.json").read_text())
     assert status["state"] == "interrupted"
     assert status["reason"] == "training was stopped at once by SIGINT"
+
+
+def test_a_stop_before_a_checkpoint_promises_no_resume(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints/.tmp-step-1").mkdir(parents=True)
+    assert (
+        str(Interrupted("SIGINT", Run(tmp_path))) == "SIGINT: the run stopped before a checkpoint"
+    )
+    (tmp_path / "checkpoints/step-000000000001").mkdir()
+    wanted = f"SIGINT: the run stopped; go on with: rlcore run --resume {tmp_path}"
+    assert str(Interrupted("SIGINT", Run(tmp_path))) == wanted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
