@@ -91,12 +91,14 @@ def rms_norm(
 def fused_backend(backend: Backend, x: Tensor, *others: Tensor | None) -> str:
     """Return the backend of an operation whose Triton kernel has no gradient.
 
+    While ``torch.compile`` traces, ``auto`` is ``torch``: the compiler fuses it with its neighbours.
+
     Raises:
         ConfigError: ``triton`` is asked for where a gradient is wanted, or ``numba``.
     """
     tensors = [x, *(t for t in others if t is not None)]
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if backend == "auto" and wanted:
+    if backend == "auto" and (wanted or torch.compiler.is_compiling()):
         backend = "torch"
     chosen = resolve_backend(backend, x, triton_dtypes=HALF_AND_SINGLE)
     if chosen == "triton" and wanted:
