@@ -168,7 +168,13 @@ class LMAgent:
         if bfloat16:
             hidden, weight = hidden.bfloat16(), weight.bfloat16()
         chosen = truth.masked_fill(~wanted, _IGNORED)
-        return linear_log_probs(hidden, weight, chosen, ignore_index=_IGNORED).log_probs
+        return linear_log_probs(
+            hidden,
+            weight,
+            chosen,
+            ignore_index=_IGNORED,
+            backend=self.config.head_backend,
+        ).log_probs
 
     def _network(self, network: Transformer) -> Features:
         """Return ``(ids, documents) -> hidden``, compiled once a network where asked for."""

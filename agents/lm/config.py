@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Objective = Literal["causal", "diffusion"]
 Precision = Literal["float32", "bfloat16"]
 Normalise = Literal["batch", "response"]
+HeadBackend = Literal["auto", "reference", "torch", "triton"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +86,7 @@ class LMConfig:
         precision: ``bfloat16`` computes the forward pass in it; weights, sums and the loss stay
             float32.
         compile: Compile the network with ``torch.compile``.
+        head_backend: Backend of the head's log-probabilities; see :mod:`rlcore.ops.log_prob`.
         normalise: What the diffusion loss is a mean over: ``batch``, all tokens of an update;
             ``response``, each row's own tokens first, so that long and short ones count equally.
         eps: Smallest probability of a mask in the diffusion objective.
@@ -97,12 +99,14 @@ class LMConfig:
     pretrained: str | None = None
     precision: Precision = "float32"
     compile: bool = False
+    head_backend: HeadBackend = "auto"
     normalise: Normalise = "batch"
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, get_args(Objective))
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("head_backend", self.head_backend, get_args(HeadBackend))
         check_choice("normalise", self.normalise, get_args(Normalise))
         check_share("eps", self.eps)
         check_at_least("eps", self.eps, 1e-9)

@@ -91,7 +91,7 @@ def rms_norm(
 def fused_backend(backend: Backend, x: Tensor, *others: Tensor | None) -> str:
     """Return the backend of an operation whose Triton kernel has no gradient.
 
-    While ``torch.compile`` traces, ``auto`` is ``torch``: the compiler fuses it with its neighbours.
+    While ``torch.compile`` traces, ``auto`` is ``torch``: the compiler fuses by itself.
 
     Raises:
         ConfigError: ``triton`` is asked for where a gradient is wanted, or ``numba``.

@@ -71,9 +71,10 @@ def next_token_log_likelihood(network: Any, tokens: list[int], prompt: int) -> t
     return sum(terms, torch.zeros((), dtype=torch.float64)), len(terms)
 
 
-def test_packed_causal_loss_is_that_of_the_documents_alone(file: TokenFile) -> None:
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_packed_causal_loss_is_that_of_the_documents_alone(file: TokenFile, backend: str) -> None:
     """No attention across documents, no target across their borders, none in a prompt."""
-    agent = make_agent()
+    agent = make_agent(head_backend=backend)
     network = make_network(agent)
     batch, reader = read(file, agent)
     assert reader.rows < len(DOCUMENTS)
