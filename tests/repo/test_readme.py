@@ -16,7 +16,7 @@ import pytest
 DOCUMENTS = (
     "README.md", "CONTRIBUTING.md", "docs/index.md", "docs/benchmarks.md",
     "docs/how-to/custom-env.md", "docs/how-to/custom-agent.md", "docs/how-to/resume.md",
-    "docs/how-to/language-models.md",
+    "docs/how-to/language-models.md", "docs/how-to/generate.md", "docs/how-to/serve.md",
 )  # fmt: skip
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
