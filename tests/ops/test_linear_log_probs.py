@@ -7,6 +7,7 @@ import torch
 
 from rlcore.errors import ConfigError
 from rlcore.ops.log_prob import linear_cross_entropy, linear_log_probs
+from tests.ops.triton_devices import DEVICES
 
 F64 = torch.float64
 
@@ -47,6 +48,31 @@ def test_values_and_gradients_are_those_of_log_softmax(backend, chunk, skip) -> 
         strict=True,
     ):
         torch.testing.assert_close(mine.nan_to_num(7.0), other.nan_to_num(7.0), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("vocabulary", [1, 65, 5000])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_the_kernels_equal_float64(device: str, vocabulary: int, softcap: float | None) -> None:
+    hidden, weight, ids = (x.detach() for x in inputs(13, vocabulary))
+    ids[5] = -100
+    upstream = torch.linspace(-1.0, 2.0, 13, dtype=F64)
+    for dtype, limit in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+        if dtype == torch.bfloat16 and device == "cpu":
+            continue  # the interpreter's types
+        rounded = [x.to(dtype).double().requires_grad_() for x in (hidden, weight)]
+        ours = [x.detach().to(device, dtype).requires_grad_() for x in rounded]
+        results = []
+        for (h, w), place, backend in ((rounded, "cpu", "reference"), (ours, device, "triton")):
+            found = linear_log_probs(
+                h, w, ids.to(place), backend=backend, chunk=4, entropy=True, softcap=softcap
+            )
+            total = (found.log_probs * upstream.to(place)).sum() + found.entropy.sum()
+            grads = torch.autograd.grad(total, (h, w))
+            results.append([found.log_probs, found.entropy, *grads])
+        for wanted, mine in zip(*results, strict=True):
+            error = (mine.double().cpu() - wanted).norm() / wanted.norm().clamp(min=1e-3)
+            assert float(error) < limit
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
