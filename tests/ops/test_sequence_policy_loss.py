@@ -1,0 +1,342 @@
+"""The policy loss on sampled tokens: identities, plain loops, an enumerable policy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlcore.errors import ConfigError
+from rlcore.ops.policy_loss import (
+    PRESETS,
+    Clip,
+    Correction,
+    group_advantages,
+    kl_penalty,
+    policy_loss,
+)
+from rlcore.ops.policy_loss.filters import judge_invalid
+from rlcore.ops.policy_loss.kl import kl_estimate
+
+B, S = 5, 7
+
+
+def case(seed: int = 0, apart: float = 0.3) -> dict[str, Tensor]:
+    """Log-probabilities under pi, old and mu, advantages and a ragged mask with an empty row."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    mask = torch.rand(B, S, generator=generator) < 0.7
+    mask[2] = False
+    logp = -draw(B, S).abs()
+    return {
+        "logp": logp.requires_grad_(),
+        "old": (logp + apart * draw(B, S)).detach(),
+        "mu": (logp + apart * draw(B, S)).detach(),
+        "adv": draw(B),
+        "mask": mask,
+    }
+
+
+def gradient(loss: Tensor, at: Tensor) -> Tensor:
+    return torch.autograd.grad(loss, at)[0]
+
+
+def test_papo_is_reinforce() -> None:
+    c = case()
+    loss, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **PRESETS["papo"].loss_settings())
+    spread = c["adv"][:, None].expand(B, S)
+    assert -loss.item() == (spread * c["mask"]).sum().item() / c["mask"].sum().item()
+    assert metrics["policy/objective"].item() == -loss.item()
+    reinforce = -(spread * c["logp"])[c["mask"]].mean()
+    difference = gradient(loss, c["logp"]) - gradient(reinforce, c["logp"])
+    assert difference.abs().max() <= 1e-12
+
+
+def test_at_the_same_weights_grpo_with_one_mean_over_tokens_is_papo() -> None:
+    c = case()
+    papo, _ = policy_loss(c["logp"], c["adv"], c["mask"], ratio="none")
+    grpo, metrics = policy_loss(
+        c["logp"], c["adv"], c["mask"], ratio="token", clip=Clip(), old_logp=c["logp"].detach()
+    )
+    assert torch.equal(gradient(papo, c["logp"]), gradient(grpo, c["logp"]))
+    assert metrics["policy/clip_frac"].item() == 0.0
+
+
+def test_forced_tokens_change_nothing() -> None:
+    c = case()
+    changed = c["logp"].detach().clone()
+    changed[~c["mask"]] = torch.nan
+    changed.requires_grad_()
+    for name, preset in PRESETS.items():
+        settings = preset.loss_settings()
+        before, _ = policy_loss(c["logp"], c["adv"], c["mask"], old_logp=c["old"], **settings)
+        after, _ = policy_loss(changed, c["adv"], c["mask"], old_logp=c["old"], **settings)
+        assert before.item() == after.item(), name
+        slope = gradient(after, changed)
+        assert (slope[~c["mask"]] == 0.0).all(), name
+
+
+def test_each_sampled_token_has_a_gradient() -> None:
+    c = case()
+    loss, _ = policy_loss(c["logp"], c["adv"], c["mask"], **PRESETS["papo"].loss_settings())
+    assert (gradient(loss, c["logp"])[c["mask"]] != 0.0).all()
+
+
+def by_loops(c: dict[str, Tensor], ratio: str, clip: Clip | None, agg: str) -> float:
+    """The objective, one token at a time."""
+    sums, counts = [], []
+    for b in range(B):
+        inside = [s for s in range(S) if c["mask"][b, s]]
+        if not inside:
+            continue
+        apart = [(c["logp"][b, s] - c["old"][b, s]).item() for s in inside]
+        total = 0.0
+        for d in apart:
+            r = {
+                "none": 1.0,
+                "token": math.exp(d),
+                "sequence": math.exp(sum(apart)),
+                "geometric": math.exp(sum(apart) / len(apart)),
+            }[ratio]
+            a = float(c["adv"][b])
+            value = r * a
+            if clip is not None:
+                value = min(value, min(max(r, 1 - clip.low), 1 + clip.high) * a)
+                if clip.dual is not None and a < 0:
+                    value = max(value, clip.dual * a)
+            total += value
+        sums.append(total)
+        counts.append(len(inside))
+    if agg == "token_mean":
+        return sum(sums) / sum(counts)
+    if agg == "seq_mean_token_mean":
+        return sum(t / n for t, n in zip(sums, counts, strict=True)) / len(sums)
+    return sum(sums) / len(sums)
+
+
+@pytest.mark.parametrize("agg", ["token_mean", "seq_mean_token_mean", "seq_mean_token_sum"])
+@pytest.mark.parametrize(
+    ("ratio", "clip"),
+    [
+        ("none", None),
+        *itertools.product(
+            ["token", "sequence", "geometric"], [None, Clip(0.1, 0.28), Clip(0.2, 0.2, 1.05)]
+        ),
+    ],
+)
+def test_the_loss_equals_plain_loops(ratio: Any, clip: Clip | None, agg: Any) -> None:
+    for seed in range(3):
+        c = case(seed, apart=0.6)
+        loss, _ = policy_loss(
+            c["logp"], c["adv"], c["mask"], ratio=ratio, clip=clip, agg=agg, old_logp=c["old"]
+        )
+        assert -loss.item() == pytest.approx(by_loops(c, ratio, clip, agg), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_packed_tokens_give_the_loss_of_padded_ones(name: str) -> None:
+    c = case(1)
+    settings = PRESETS[name].loss_settings() | {"behaviour_logp": c["mu"], "old_logp": c["old"]}
+    padded, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+    order = torch.randperm(B * S, generator=torch.Generator().manual_seed(5))
+
+    def pack(x: Tensor) -> Tensor:
+        return x.reshape(-1)[order]
+
+    settings |= {"behaviour_logp": pack(c["mu"]), "old_logp": pack(c["old"])}
+    ids = pack(torch.arange(B)[:, None].expand(B, S))
+    packed, _ = policy_loss(
+        pack(c["logp"]), c["adv"], pack(c["mask"]), sequence_ids=ids, **settings
+    )
+    assert packed.item() == pytest.approx(padded.item(), rel=1e-12)
+    assert torch.allclose(
+        gradient(packed, c["logp"]), gradient(padded, c["logp"]), rtol=1e-11, atol=1e-14
+    )
+
+
+def test_without_lag_a_correction_changes_no_bit() -> None:
+    c = case()
+    for name, preset in PRESETS.items():
+        settings = preset.loss_settings() | {"behaviour_logp": c["logp"].detach()}
+        plain, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+        settings["correction"] = Correction()
+        corrected, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+        assert plain.item() == corrected.item(), name
+        assert torch.equal(gradient(plain, c["logp"]), gradient(corrected, c["logp"])), name
+        assert metrics["is/weight_mean"].item() == metrics["is/weight_max"].item() == 1.0
+        assert metrics["is/dropped_frac"].item() == 0.0
+
+
+@pytest.mark.parametrize("kind", ["tis", "mis"])
+def test_weights_are_cut_and_sequences_outside_the_band_are_dropped(kind: Any) -> None:
+    logp = torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    mu = torch.tensor([[-math.log(3.0), math.log(2.0)], [-1.0, -1.0]], dtype=torch.float64)
+    adv = torch.tensor([1.0, 10.0], dtype=torch.float64)
+    mask = torch.ones(2, 2, dtype=torch.bool)
+    loss, metrics = policy_loss(
+        logp,
+        adv,
+        mask,
+        ratio="none",
+        behaviour_logp=mu,
+        correction=Correction(kind, cap=2.0, seq_band=(0.5, 2.0)),
+    )
+    # Row 0: weights 3 (cut) and 1/2, geometric mean sqrt(3/2). Row 1: e, outside the band.
+    first = 2.0 if kind == "tis" else 0.0
+    assert -loss.item() == pytest.approx((first + 0.5) / 2, rel=1e-12)
+    slope = -gradient(loss, logp)
+    assert slope.tolist() == [
+        pytest.approx([first / 2, 0.25], rel=1e-12),
+        [0.0, 0.0],
+    ]
+    assert metrics["is/dropped_frac"].item() == 0.5
+    assert metrics["is/clip_frac"].item() == pytest.approx(0.75)
+    assert metrics["is/weight_mean"].item() == pytest.approx((first + 0.5) / 2)
+
+
+def test_with_a_ratio_the_weight_is_that_of_the_old_policy() -> None:
+    c = case(2, apart=0.1)
+    loss, _ = policy_loss(
+        c["logp"],
+        c["adv"],
+        c["mask"],
+        ratio="token",
+        behaviour_logp=c["mu"],
+        old_logp=c["old"],
+        correction=Correction(cap=1e9, seq_band=None),
+    )
+    on_mu = ((c["logp"] - c["mu"]).exp() * c["adv"][:, None])[c["mask"]].mean()
+    assert -loss.item() == pytest.approx(on_mu.item(), rel=1e-12)
+
+
+def test_no_token_gives_a_loss_of_zero_with_a_gradient_of_zero() -> None:
+    c = case()
+    nothing = torch.zeros(B, S, dtype=torch.bool)
+    for name, preset in PRESETS.items():
+        loss, metrics = policy_loss(c["logp"], c["adv"], nothing, **preset.loss_settings())
+        assert loss.item() == 0.0, name
+        assert (gradient(loss, c["logp"]) == 0.0).all(), name
+        assert all(math.isfinite(float(m)) for m in metrics.values()), name
+
+
+def test_bad_input_is_named() -> None:
+    c = case()
+    good = (c["logp"], c["adv"], c["mask"])
+    for arguments, settings, words in (
+        (good, {"ratio": "token2"}, "ratio must be one of"),
+        (good, {"agg": "mean"}, "agg must be one of"),
+        (good, {"ratio": "none", "clip": Clip()}, "never clipped"),
+        (good, {"clip": "0.2"}, "clip must be a Clip"),
+        (good, {"correction": Correction()}, "needs behaviour_logp"),
+        (good, {"behaviour_logp": c["mu"], "correction": 3}, "correction must be"),
+        (good, {"behaviour_logp": c["mu"][0]}, "behaviour_logp must be"),
+        (good, {"old_logp": c["mu"][0]}, "old_logp must be"),
+        ((c["logp"], c["adv"][:2], c["mask"]), {}, r"adv must be \[5, 7\].*got \[2\]"),
+        ((c["logp"], c["adv"], c["mask"].double()), {}, "mask must be bool"),
+        ((c["logp"][0], c["adv"], c["mask"][0]), {}, "packed .* no sequence_ids"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            policy_loss(*arguments, **settings)
+    for make, words in (
+        (lambda: Clip(low=0.0), "clip.low must be > 0"),
+        (lambda: Clip(dual=1.0), "clip.dual must be > 1"),
+        (lambda: Correction(kind="is"), "correction.kind must be one of"),  # type: ignore[arg-type]
+        (lambda: Correction(cap=-1.0), "correction.cap must be > 0"),
+        (lambda: Correction(seq_band=(1.5, 2.0)), "seq_band must hold 1"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            make()
+
+
+# A policy that can be enumerated: two plans of up to two tokens over six symbols.
+
+
+class Toy:
+    """Distributions of a first symbol, and of a second one that depends on the first."""
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        first = torch.randn(6, generator=generator, dtype=torch.float64)
+        second = torch.randn(6, 6, generator=generator, dtype=torch.float64)
+        self.theta = torch.cat([first[None], second]).requires_grad_()
+
+    def log_probs(self) -> Tensor:
+        """``[36, 2]``: both tokens' log-probabilities of each trace."""
+        table = self.theta.log_softmax(-1)
+        return torch.stack([table[0].repeat_interleave(6), table[1:].reshape(-1)], 1)
+
+    traces = torch.tensor(list(itertools.product(range(6), range(6))))
+    reward = torch.where((traces.sum(1) % 3) == 0, 1.0, -1.0).double()
+    valid = traces[:, 0] != traces[:, 1]
+
+
+def exact_gradient(toy: Toy, how: str) -> Tensor:
+    probability = toy.log_probs().sum(1).exp()
+    if how == "drop":
+        value = (probability * toy.reward * toy.valid).sum() / (probability * toy.valid).sum()
+    else:
+        value = (probability * torch.where(toy.valid, toy.reward, -2.0)).sum()
+    return gradient(value, toy.theta)
+
+
+@pytest.mark.parametrize("how", ["drop", "penalize"])
+def test_the_expected_gradient_is_that_of_the_expected_reward(how: Any) -> None:
+    toy, groups, size = Toy(1), 2000, 50
+    generator = torch.Generator().manual_seed(7)
+    chances = toy.log_probs().sum(1).exp().detach()
+    picks = torch.multinomial(chances, groups * size, replacement=True, generator=generator)
+    rewards, kept = judge_invalid(toy.reward[picks], toy.valid[picks], how, penalty=-2.0)
+    found = []
+    for part in range(20):  # for a standard error: 20 independent batches of 5,000 samples
+        rows = slice(part * 5000, (part + 1) * 5000)
+        # The mean over *other* answers of a group leaves the gradient's expectation alone.
+        own = torch.arange(5000) // size
+        adv = group_advantages(rewards[rows], own, mean="loo", std="none", valid=kept[rows])
+        logp = toy.log_probs()[picks[rows]]
+        mask = kept[rows][:, None].expand(-1, 2)
+        loss, _ = policy_loss(logp, adv, mask, ratio="none", agg="seq_mean_token_sum")
+        found.append(-gradient(loss, toy.theta))
+    estimates = torch.stack(found)
+    error = estimates.std(0) / math.sqrt(len(found))
+    away = (estimates.mean(0) - exact_gradient(toy, how)).abs() / error.clamp(min=1e-4)
+    assert away.max() < 4.0  # 42 entries: three standard errors of one are four of the largest
+    assert away.square().mean().sqrt() < 1.5
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_the_penalty_has_the_value_of_its_estimate_and_the_gradient_of_the_kl(
+    estimator: Any,
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    theta = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
+    ref = torch.randn(6, generator=generator, dtype=torch.float64).log_softmax(-1)
+    logp = theta.log_softmax(-1)
+    weights = logp.detach().exp()  # the expectation over tokens sampled from pi
+    penalty = (weights * kl_penalty(logp, ref, estimator)).sum()
+    again = theta.log_softmax(-1)
+    kl = (again.exp() * (again - ref)).sum()
+    assert torch.allclose(gradient(penalty, theta), gradient(kl, theta), atol=1e-12)
+    value = (weights * kl_estimate(logp, ref, estimator)).sum()
+    assert penalty.item() == pytest.approx(value.item(), rel=1e-12)
+    if estimator != "k2":
+        assert value.item() == pytest.approx(kl.item(), rel=1e-9)
+
+
+def test_presets_are_what_the_papers_say() -> None:
+    assert PRESETS["papo"].advantage_settings() == {"mean": "group", "std": "batch"}
+    assert PRESETS["papo"].ratio == "none"
+    assert PRESETS["papo"].clip is None
+    assert PRESETS["grpo"].clip == Clip(0.2, 0.2)
+    assert PRESETS["grpo"].agg == "seq_mean_token_mean"
+    assert PRESETS["dapo"].clip == Clip(0.2, 0.28, 10.0)
+    assert PRESETS["dapo"].agg == "token_mean"
+    assert PRESETS["gspo"].ratio == "geometric"
+    assert PRESETS["dr_grpo"].std == "none"
+    assert PRESETS["dr_grpo"].agg == "seq_mean_token_sum"
