@@ -30,6 +30,12 @@ class _Sample:
     text: str = ""
     tokens: int = 0
 
+    def take(self, token: int) -> bool:
+        """Add a token; return whether it completes a stop string."""
+        self.text += self.stop.push(self.stream.push([token]))
+        self.tokens += 1
+        return self.stop.found is not None
+
 
 class StopWatch:
     """Reads a request's tokens as they come and looks for stop strings.
@@ -58,8 +64,6 @@ class StopWatch:
             sample = self._samples[token.sample]
             if sample.stop.found is not None:
                 continue
-            sample.text += sample.stop.push(sample.stream.push([token.id]))
-            sample.tokens += 1
-            if sample.stop.found is not None:
+            if sample.take(token.id):
                 self.texts[token.sample] = StoppedText(sample.text, sample.tokens)
                 self.handle.roots[token.sample].drop()
