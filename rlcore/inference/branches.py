@@ -262,9 +262,8 @@ class Sample:
         first_position: Position of the first new token.
         turn_start: Canonical index of the last turn of a session.
         path_end: Position that no new token may reach.
-        intervals: ``[first, last]`` steps in which a branch decoded, for the count of passes.
-        prefill_passes: Steps in which known tokens were computed.
-        prefill_tokens: How many were.
+        intervals: ``[first, last]`` steps in which it took part, for the count of passes.
+        prefill_tokens: Known tokens that were computed.
         n_forks: Forks that were executed.
         peak_blocks: Most blocks its stretches had.
         preemptions: How often its blocks were taken away.
@@ -285,7 +284,6 @@ class Sample:
         self.first_position = 0
         self.turn_start = 0
         self.intervals: list[tuple[int, int]] = []
-        self.prefill_passes = 0
         self.prefill_tokens = 0
         self.n_forks = 0
         self.peak_blocks = 0
@@ -313,7 +311,7 @@ class Sample:
         for first, stop in sorted(self.intervals):
             steps += max(stop + 1 - max(first, last + 1), 0)
             last = max(last, stop)
-        return steps + self.prefill_passes
+        return steps
 
 
 def most_blocks(

@@ -62,12 +62,8 @@ class Engine:
         self.store = KVStore(blocks, self.config, version)
         width = min(self.config.max_row_blocks or MOST_ROW_BLOCKS, blocks)
         rows = RowTable(self.config.max_rows, width, self.config.block_size, shape.vocab_size)
-        self.pool = KVPool(
-            shape, blocks, self.config.block_size, weight.dtype, weight.device
-        )
-        self.scheduler = Scheduler(
-            self.store, rows, StepLog(self.config.max_rows), self.config
-        )
+        self.pool = KVPool(shape, blocks, self.config.block_size, weight.dtype, weight.device)
+        self.scheduler = Scheduler(self.store, rows, StepLog(self.config.max_rows), self.config)
         self.tree = BranchTree(self.scheduler)
         self.budgets = Budgets(self.scheduler)
         self.runner = self._make_runner(weight.device)
@@ -307,9 +303,7 @@ class Engine:
 
     # Weights and figures.
 
-    def update_weights(
-        self, state: dict[str, Any], version: int, mode: str | None = None
-    ) -> None:
+    def update_weights(self, state: dict[str, Any], version: int, mode: str | None = None) -> None:
         """Load new weights; see :class:`WeightUpdater`."""
         self.updater.update(state, version, mode or self.config.weight_update)
 

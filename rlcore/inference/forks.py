@@ -83,10 +83,10 @@ class BranchTree:
                 f"branch {parent.path} is {parent.state.name} and cannot be forked: "
                 "wanted one that runs or is held"
             )
-        self.scheduler.lift(parent)
         self._check_budget(parent.sample, sum(map(len, forced)))
         self._check_path(parent.sample, parent.position + max(map(len, forced)))
         self.check_room(parent.sample, count)
+        self.scheduler.lift(parent)
         parents = self._close(parent)
         fork = Fork(parent.position)
         for ids in forced:
@@ -159,6 +159,8 @@ class BranchTree:
             )
         self.check_room(branch.sample, more_tokens=len(ids))
         branch.stretch.extend(ids, GIVEN, self.store.version)
+        if branch.parent is None:
+            branch.sample.path_end += len(ids)  # what is given is no new token
         branch.finish_reason = None
         self.scheduler.enqueue(branch)
 

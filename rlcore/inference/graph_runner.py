@@ -181,9 +181,7 @@ class GraphRunner:
         batch = PagedBatch(
             rows.starts[: count + 1], table, fill, slots, max_query=1, max_blocks=key.width
         )
-        hidden = self.model.hidden(
-            ids, positions=positions, memory=PagedMemory(self.pool, batch)
-        )
+        hidden = self.model.hidden(ids, positions=positions, memory=PagedMemory(self.pool, batch))
         drawn = sample(
             self.model.head(hidden),
             SamplingRows(

@@ -70,9 +70,7 @@ class BranchHandle:
         own = [part for part in self._branch.parts if isinstance(part, Stretch)]
         return [token for stretch in own for token in stretch.ids]
 
-    def fork(
-        self, n: int, forced: Sequence[Sequence[int]] | None = None
-    ) -> list[BranchHandle]:
+    def fork(self, n: int, forced: Sequence[Sequence[int]] | None = None) -> list[BranchHandle]:
         """Let ``n`` children go on from here; see :meth:`BranchTree.fork`."""
         self._settle()
         children = self._engine.tree.fork(self._branch, n, forced)
@@ -177,9 +175,7 @@ class RequestHandle:
             self._engine.finish(sample, sample.root.finish_reason or "stop")
         return self.result()
 
-    def reopen(
-        self, max_new_tokens: int, max_path_tokens: int | None = None
-    ) -> RequestHandle:
+    def reopen(self, max_new_tokens: int, max_path_tokens: int | None = None) -> RequestHandle:
         """Let an ended request with ``keep`` go on under new budgets.
 
         Its root is held: extend it or fork it.

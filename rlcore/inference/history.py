@@ -44,7 +44,9 @@ def _start(sample: Sample, root: Branch, prompt_tokens: int) -> None:
     sample.path_end = sample.first_position + sample.request.path_limit
 
 
-def _prompt_branch(sample: Sample, tree: BranchTree, prompt: Sequence[int] | ParallelTrace) -> Branch:
+def _prompt_branch(
+    sample: Sample, tree: BranchTree, prompt: Sequence[int] | ParallelTrace
+) -> Branch:
     root = Branch(sample, None, (sample.index,), tree.new_stretch((), (), 0))
     if isinstance(prompt, ParallelTrace):
         root.parts = []
@@ -87,14 +89,17 @@ def _replant(branch: Branch, tree: BranchTree, trace: ParallelTrace, span: Branc
         branch.born = max(branch.born, *(c.path[-1] + 1 for c in children)) if children else 0
         at = fork.stop
         start = int(trace.positions[at]) if at < span.stop else stretch.end
-        branch.stretch = tree.new_stretch(
-            branch.visible, parents or branch.stretch.parents, start
-        )
+        branch.stretch = tree.new_stretch(branch.visible, parents or branch.stretch.parents, start)
     _own(branch, tree, trace, at, span.stop, last=True)
 
 
 def _own(
-    branch: Branch, tree: BranchTree, trace: ParallelTrace, start: int, stop: int, last: bool = False
+    branch: Branch,
+    tree: BranchTree,
+    trace: ParallelTrace,
+    start: int,
+    stop: int,
+    last: bool = False,
 ) -> None:
     _give(branch.stretch, trace.ids[start:stop].tolist(), tree)
     branch.parts.append(branch.stretch)

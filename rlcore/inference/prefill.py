@@ -34,9 +34,7 @@ class Chunk:
         count = sum(place[2] for place in places)
         blocks = [block for seen in stretch.sees for block in seen.blocks] + stretch.blocks
         fills = [fill for seen in stretch.sees for fill in seen.fills] + stretch.fills
-        return cls(
-            stretch.ids[first : first + count], stretch.start + first, places, blocks, fills
-        )
+        return cls(stretch.ids[first : first + count], stretch.start + first, places, blocks, fills)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from rlcore.inference.config import InvalidFork, SamplingParams
 from rlcore.inference.errors import RequestError
 
 if TYPE_CHECKING:
-    from rlcore.inference.parallel.schema import ParallelSchema
+    from rlcore.inference.tags import TagSchema
     from rlcore.inference.trace import ParallelTrace
 
 FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
@@ -31,7 +31,7 @@ class ParallelOptions:
         on_invalid: Whether a request whose fork is refused stops, or goes on in sequence.
     """
 
-    schema: ParallelSchema
+    schema: TagSchema
     max_branches: int | None = None
     max_depth: int | None = None
     min_fork_budget: int = 32

@@ -175,7 +175,9 @@ class RowTable:
         tail += step
         self.tail[rows] = tail
         self.fill[rows, tail] += writes
-        slots = self.table[rows, tail].astype(np.int64) * self.block_size + self.fill[rows, tail] - 1
+        slots = (
+            self.table[rows, tail].astype(np.int64) * self.block_size + self.fill[rows, tail] - 1
+        )
         self.position[rows] += 1
         self.active[rows] = NORMAL
         return np.where(writes, slots, NO_WRITE)

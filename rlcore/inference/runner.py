@@ -208,9 +208,7 @@ class EagerRunner:
         """All work is done when :meth:`launch` returns."""
 
 
-def pack_step(
-    prefill: PrefillBatch | None, rows: RowTable, fed: NDArray[np.int64]
-) -> PrefillBatch:
+def pack_step(prefill: PrefillBatch | None, rows: RowTable, fed: NDArray[np.int64]) -> PrefillBatch:
     """Return prefill chunks and, behind them, one token of each fed row; advance the rows.
 
     Keys and values of all packed tokens are written before any is attended to, so a row may list

@@ -45,9 +45,7 @@ class Scheduler:
         paused: Whether no new request is admitted.
     """
 
-    def __init__(
-        self, store: KVStore, rows: RowTable, log: StepLog, config: EngineConfig
-    ) -> None:
+    def __init__(self, store: KVStore, rows: RowTable, log: StepLog, config: EngineConfig) -> None:
         self.store, self.rows, self.log, self.config = store, rows, log, config
         self.queue: list[Branch] = []
         self.prefilling: list[Branch] = []
@@ -103,8 +101,7 @@ class Scheduler:
         lacking = sum(self.store.shortage(stretch, n) for stretch, n in wanted.items())
         reserve = len(self.rows.occupied()) + len(self.prefilling)
         if self.store.pool.free < lacking + reserve and not (
-            self.store.available() >= lacking + reserve
-            and self.store.make_free(lacking + reserve)
+            self.store.available() >= lacking + reserve and self.store.make_free(lacking + reserve)
         ):
             for stretch in cold:
                 self.store.cool(stretch)
@@ -140,7 +137,8 @@ class Scheduler:
             if tokens > 0:
                 self.store.remember(stretch)
         branch.sample.prefill_tokens += before - left
-        branch.sample.prefill_passes += before > left
+        if before > left:
+            branch.sample.intervals.append((self.launched, self.launched))
         self.prefill_tokens += before - left
         return left
 

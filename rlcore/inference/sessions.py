@@ -81,9 +81,7 @@ class Session:
             raise EngineError("the session's last turn still runs: wait for its result first")
         ids = request.prompt_ids()
         # What is given needs room too; the turn's budgets count from behind it.
-        self._engine.tree.check_room(
-            last.sample, more_tokens=len(ids) + request.max_new_tokens
-        )
+        self._engine.tree.check_room(last.sample, more_tokens=len(ids) + request.max_new_tokens)
         handle = last.reopen(request.max_new_tokens, request.max_path_tokens)
         start = handle.sample.turn_start
         handle.root.extend(ids)

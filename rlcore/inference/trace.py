@@ -212,5 +212,3 @@ def _intervals(writer: _Writer) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
             ps[level, at : at + len(stretch.ids)] = own
         at += len(stretch.ids)
     return gs, ps
-
-

@@ -69,10 +69,14 @@ class ArithmeticRunner:
                 before = sum(self.slots[i] for i in seen[:-1]) & MASK
                 self.slots[slot] = mix(int(self.tokens[row]), int(position), launch.version, before)
             total = sum(self.slots[i] for i in seen) & MASK
-            drawn.append(mix(total, int(rows.key[row]), int(position) + 1) % self.vocab)
+            drawn.append(self.draw(total, int(rows.key[row]), int(position) + 1))
         self.tokens[launch.rows] = drawn
         count = len(launch.rows)
         launch.result = Drawn(np.asarray(drawn, np.int64), np.zeros(count), np.zeros(count))
+
+    def draw(self, total: int, key: int, position: int) -> int:
+        """The token at a position, from the sum of the visible keys and the branch's key."""
+        return mix(total, key, position) % self.vocab
 
     def _prefill(self, prefill: PrefillBatch, version: int) -> None:
         for row in range(len(prefill.table)):
@@ -91,6 +95,27 @@ class ArithmeticRunner:
 
     def synchronize(self) -> None:
         pass
+
+
+class ScriptedRunner(ArithmeticRunner):
+    """Draws what a script says; still checks that every slot is where it belongs.
+
+    Args:
+        engine: Its runner is replaced.
+        vocab: Tokens are below it.
+        scripts: For the path of a branch, its tokens from its start on, forced ones included; a
+            root's script continues behind joins.
+        overlaps: Whether tokens are read one step late.
+    """
+
+    def __init__(
+        self, engine: Engine, vocab: int, scripts: dict, overlaps: bool = False, seed: int = 0
+    ) -> None:
+        super().__init__(engine, vocab, overlaps)
+        self.scripts = {branch_key(seed, *path): script for path, script in scripts.items()}
+
+    def draw(self, total: int, key: int, position: int) -> int:
+        return self.scripts[key].get(position, 0)
 
 
 def visible(trace: ParallelTrace, q: int) -> list[int]:

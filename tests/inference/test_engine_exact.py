@@ -24,9 +24,7 @@ from tests.inference.engine_cases import (
 GREEDY = SamplingParams(temperature=0.0)
 
 
-def random_tree(
-    engine: Engine, seed: int, depth: int = 3, order: str = "random"
-) -> ParallelTrace:
+def random_tree(engine: Engine, seed: int, depth: int = 3, order: str = "random") -> ParallelTrace:
     """Generate with forks and joins at random moments, nested up to ``depth``."""
     r = random.Random(seed)
     prompt = [r.randrange(40) for _ in range(r.randint(1, 25))]
@@ -144,7 +142,7 @@ def test_greedy_tokens_equal_those_of_transformers(tmp_path) -> None:
     for length in (1, 9, 40):
         prompt = r.integers(0, 300, length).tolist()
         wanted = theirs.eval().generate(
-            torch.tensor([prompt]), do_sample=False, max_new_tokens=40, min_new_tokens=40,
+            torch.tensor([prompt]), attention_mask=torch.ones(1, length), do_sample=False, max_new_tokens=40, min_new_tokens=40,
             pad_token_id=0,
         )[0].tolist()  # fmt: skip
         request = Request(prompt=prompt, max_new_tokens=40, sampling=GREEDY)

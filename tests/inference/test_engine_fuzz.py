@@ -186,7 +186,10 @@ class Machine:
                     if handle not in self.mixed:
                         self.checked += check_trace(trace, seed, VOCAB)
                     self.finished += 1
-                talks = any(s._handle is not None and s._handle.sample is handle.sample for s, _ in self.sessions)
+                talks = any(
+                    s._handle is not None and s._handle.sample is handle.sample
+                    for s, _ in self.sessions
+                )
                 if handle.request.keep and not talks:
                     handle.release()
         self.live = [(handle, seed) for handle, seed in self.live if not handle.done]
