@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 import experiments
-from experiments.registry import components
+from experiments.registry import components, find
 from experiments.runner import resume
 from rlcore.runtime.checkpoint import Checkpointer
 
-AGENTS = sorted(set(components("agent")) - {"dummy"})
+AGENTS = sorted(
+    name
+    for name in set(components("agent")) - {"dummy"}
+    if getattr(find("agent", name), "reads", "env") == "env"
+)
+"""Agents that learn from environments; tests/agents/lm has the others."""
 OPTIMIZERS = sorted(components("optimizer"))
 
 

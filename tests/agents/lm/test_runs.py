@@ -43,7 +43,19 @@ def cases(text: Path, pairs: Path, experiment: Any) -> dict[str, dict[str, Any]]
     return {
         "causal": experiment(text, agent={"network": network}),
         "diffusion": experiment(text, agent={**DIFFUSION, "network": network}),
-        "causal-pairs": experiment(pairs, data={"packing": "fit"}),
+        "causal-pairs": experiment(
+            pairs,
+            data={"packing": "fit"},
+            learner={
+                "optimizer": {
+                    "type": "adamw",
+                    "lr": 0.01,
+                    "weight_decay": 0.3,
+                    "decay": "matrices",
+                },
+                "accumulate": 2,
+            },
+        ),
         "diffusion-pairs": experiment(pairs, data=whole, agent=DIFFUSION),
     }
 
