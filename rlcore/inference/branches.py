@@ -16,7 +16,6 @@ from rlcore.inference.request import FinishReason, Request
 from rlcore.inference.segments import Key, segment_key
 from rlcore.inference.step_log import Column
 
-
 GIVEN, FORCED, DRAWN = 0, 1, 2
 """Where a token is from: a prompt or another given text, the engine (tags, labels), the model."""
 

@@ -307,7 +307,7 @@ class Engine:
         """Load new weights; see :class:`WeightUpdater`."""
         self.updater.update(state, version, mode or self.config.weight_update)
 
-    def stats(self) -> dict[str, float]:
+    def stats(self) -> dict[str, int]:
         """Return counts since the start, and what is in use now."""
         cache, pool = self.store.cache, self.store.pool
         return self._counts | {

@@ -84,7 +84,10 @@ class GraphRunner:
         self._out = torch.zeros(3, count, dtype=torch.int32, device=self.device)
         inboxes = [torch.zeros(3, count, dtype=torch.int32) for _ in range(3)]
         self._inboxes = [box.pin_memory() if self._on_gpu else box for box in inboxes]
-        self._arrived = [torch.cuda.Event() if self._on_gpu else None for _ in inboxes]
+        self._arrived = [
+            torch.cuda.Event() if self._on_gpu else None  # type: ignore[no-untyped-call]
+            for _ in inboxes
+        ]
         self._turn = 0
 
     @property
@@ -159,7 +162,7 @@ class GraphRunner:
         """Record a step, after a run of it in which all rows are idle."""
         state = self.rows.active.clone(), self.rows.token.clone()
         self.rows.active.zero_()
-        stream = torch.cuda.Stream(self.device)
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
             for _ in range(2):
@@ -203,7 +206,10 @@ class GraphRunner:
 
     def _prefill(self, prefill: PrefillBatch) -> None:
         batch = PagedBatch(
-            *(self._put(x) for x in (prefill.starts, prefill.table, prefill.fill, prefill.slots)),
+            self._put(prefill.starts),
+            self._put(prefill.table),
+            self._put(prefill.fill),
+            self._put(prefill.slots),
             max_query=prefill.max_query,
             max_blocks=prefill.table.shape[1],
         )

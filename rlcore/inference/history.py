@@ -1,4 +1,4 @@
-"""Turns prompts into the first stretches of samples: plain ids, or the trace of earlier branches."""
+"""Turns prompts into first stretches: plain ids, or the trace of earlier branches."""
 
 from __future__ import annotations
 

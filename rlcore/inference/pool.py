@@ -91,7 +91,7 @@ class BlockPool:
 
     def _checked(self, blocks: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int64]:
         index = np.asarray(blocks, np.int64)
-        if index.size and not (0 <= index.min() and index.max() < self.num_blocks):
+        if index.size and not (index.min() >= 0 and index.max() < self.num_blocks):
             raise BlockPoolError(
                 f"block indices must lie in 0..{self.num_blocks - 1}, got "
                 f"{index.min()}..{index.max()}"

@@ -114,7 +114,7 @@ class Request:
 
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
     """Raise ``RequestError`` unless all ``ids`` lie in the vocabulary."""
-    if len(ids) and not (0 <= min(ids) and max(ids) < vocab_size):
+    if len(ids) and not (min(ids) >= 0 and max(ids) < vocab_size):
         index = next(i for i, token in enumerate(ids) if not 0 <= token < vocab_size)
         raise RequestError(
             f"{name}[{index}] is {ids[index]}, wanted a token id in 0..{vocab_size - 1}"

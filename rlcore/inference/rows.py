@@ -147,12 +147,10 @@ class RowTable:
     def starved(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of ``rows`` that need another block before the next step."""
         tail = self.tail[rows]
-        last_is_full = (tail + 1 >= self.width[rows]) & self._full(rows, tail)
-        return rows[last_is_full & (self.active[rows] == NORMAL)]
-
-    def _full(self, rows: NDArray[np.int64], tail: NDArray[np.int32]) -> NDArray[np.bool_]:
-        full: NDArray[np.bool_] = self.fill[rows, tail] >= self.block_size
-        return full | (self.width[rows] == 0)
+        full = (self.fill[rows, tail] >= self.block_size) | (self.width[rows] == 0)
+        last = tail + 1 >= self.width[rows]
+        needy: NDArray[np.int64] = rows[full & last & (self.active[rows] == NORMAL)]
+        return needy
 
     def grow(self, rows: NDArray[np.int64], blocks: NDArray[np.int32]) -> None:
         """List one more block in each of ``rows``."""

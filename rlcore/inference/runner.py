@@ -160,7 +160,10 @@ class EagerRunner:
         fed = launch.rows
         packed = pack_step(prefill, rows, fed)
         batch = PagedBatch(
-            *(self._put(x) for x in (packed.starts, packed.table, packed.fill, packed.slots)),
+            self._put(packed.starts),
+            self._put(packed.table),
+            self._put(packed.fill),
+            self._put(packed.slots),
             max_query=packed.max_query,
             max_blocks=packed.table.shape[1],
         )

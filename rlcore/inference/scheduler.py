@@ -219,7 +219,7 @@ class Scheduler:
             self.enqueue(branch)
 
     def _must_run(self, sample: Sample) -> bool:
-        """Return whether a sample is the oldest that has something to do, and nothing runs of it."""
+        """Return whether a sample is the oldest with something to do, and nothing of it runs."""
         oldest = min(branch.order_key()[:2] for branch in self._live())
         running = sample.in_state(State.DECODE, State.PREFILL)
         return (sample.arrival, sample.index) == oldest and not running

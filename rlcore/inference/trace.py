@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
     tree = writer.branch(sample.root, ())
     pieces = [s for s in writer.stretches if s.ids]
 
-    def column(name: str, dtype: type) -> NDArray[np.generic]:
+    def column(name: str, dtype: type) -> NDArray[Any]:
         return np.concatenate([np.asarray(getattr(s, name), dtype) for s in pieces])
 
     kinds = column("kinds", np.int8)

@@ -43,9 +43,11 @@ def test_branches_share_one_live_budget(budget: int, overlaps: bool) -> None:
     handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=budget, keep=True))
     handle.root.fork(3)
     trace = handle.result()[0]
-    assert trace.new_tokens == budget and trace.finish_reason == "length"
+    assert trace.new_tokens == budget
+    assert trace.finish_reason == "length"
     lengths = [c.stop - c.start for c in trace.tree.forks[0].children]
-    assert sum(lengths) == budget and max(lengths) - min(lengths) <= 1
+    assert sum(lengths) == budget
+    assert max(lengths) - min(lengths) <= 1
     assert check_trace(trace, 0, VOCAB) == budget
     assert all(c.finish_reason == "length" for c in trace.tree.forks[0].children)
 
@@ -57,15 +59,18 @@ def test_a_path_limit_ends_a_branch_and_not_its_siblings() -> None:
     long, short = handle.root.fork(2, [[1] * 6, [2]])
     for _ in range(5):
         engine.step()
-    assert long.finish_reason == "length" and len(long.token_ids) == 10
+    assert long.finish_reason == "length"
+    assert len(long.token_ids) == 10
     assert short.running
     for _ in range(5):
         engine.step()
-    assert short.finish_reason == "length" and len(short.token_ids) == 10
+    assert short.finish_reason == "length"
+    assert len(short.token_ids) == 10
     with pytest.raises(BudgetError, match="path ends before"):
         handle.root.join(forced=[3])
     trace = handle.finish()[0]
-    assert trace.critical_path_steps == 10 and trace.new_tokens == 20
+    assert trace.critical_path_steps == 10
+    assert trace.new_tokens == 20
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
@@ -88,7 +93,8 @@ def test_a_pool_with_room_for_one_running_branch_finishes_six(overlaps: bool) ->
     engine = make(17, overlaps)
     requests = [Request(prompt=[i] * 20, max_new_tokens=40) for i in range(4)]
     for trace in engine.generate(requests):
-        assert trace.new_tokens == 40 and check_trace(trace, 0, VOCAB) == 40
+        assert trace.new_tokens == 40
+        assert check_trace(trace, 0, VOCAB) == 40
     assert engine.stats()["preemptions"] > 0
 
 
@@ -113,7 +119,8 @@ def test_children_inherit_the_arrival_of_their_request() -> None:
     children[0].stop()
     for _ in range(3):
         engine.step()
-    assert len(children[1].token_ids) == 3 and not second.done
+    assert len(children[1].token_ids) == 3
+    assert not second.done
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,8 @@ def test_tokens_come_one_by_one() -> None:
     trace = handle.result()[0]
     assert [t.id for t in told] == trace.new_ids.tolist()
     assert [t.position for t in told] == list(range(2, 11))
-    assert not any(t.forced for t in told) and handle.new_tokens() == []
+    assert not any(t.forced for t in told)
+    assert handle.new_tokens() == []
 
 
 def test_wrong_requests_are_refused_by_name() -> None:

@@ -66,7 +66,8 @@ def test_random_trees_equal_the_masked_forward(seed: int) -> None:
     model = small_model()
     engine = Engine(model, EngineConfig(num_blocks=1000, block_size=4, prefill_chunk=9))
     trace = random_tree(engine, seed)
-    assert trace.n_forks > 0 and trace.drawn.sum() > 20
+    assert trace.n_forks > 0
+    assert trace.drawn.sum() > 20
     assert trace_gap(model, trace) <= 1e-12
     assert trace.positions.max() + 1 - trace.prompt_tokens == trace.critical_path_steps
 
@@ -128,7 +129,8 @@ def test_without_forks_tokens_equal_a_greedy_loop() -> None:
             for _ in range(25):
                 ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
         assert trace.ids.tolist() == ids
-        assert trace.finish_reason == "length" and trace.forward_passes >= 25
+        assert trace.finish_reason == "length"
+        assert trace.forward_passes >= 25
 
 
 def test_greedy_tokens_equal_those_of_transformers(tmp_path) -> None:
@@ -142,8 +144,8 @@ def test_greedy_tokens_equal_those_of_transformers(tmp_path) -> None:
     for length in (1, 9, 40):
         prompt = r.integers(0, 300, length).tolist()
         wanted = theirs.eval().generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, length), do_sample=False, max_new_tokens=40, min_new_tokens=40,
-            pad_token_id=0,
+            torch.tensor([prompt]), attention_mask=torch.ones(1, length), do_sample=False,
+            max_new_tokens=40, min_new_tokens=40, pad_token_id=0,
         )[0].tolist()  # fmt: skip
         request = Request(prompt=prompt, max_new_tokens=40, sampling=GREEDY)
         assert Engine(ours, EngineConfig(num_blocks=64)).generate([request])[0].ids.tolist() == (
@@ -159,7 +161,8 @@ def test_log_probs_of_any_mixture_of_lengths_equal_training(dtype, most: float) 
     for trace in traces:
         assert trace_gap(model, trace) <= most
     ended = [t for t in traces if t.finish_reason == "stop"]
-    assert ended and all(t.ids[-1] == 5 and t.drawn[-1] for t in ended)
+    assert ended
+    assert all(t.ids[-1] == 5 and t.drawn[-1] for t in ended)
     # Padded on either side, as a trainer may batch them.
     trace = ended[0]
     for side in (0, 1):

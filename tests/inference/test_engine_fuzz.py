@@ -220,5 +220,6 @@ def test_random_schedules(overlaps: bool, blocks: int, rows: int, chunk: int, ca
     engine.store.cache.clear()
     assert engine.store.pool.free == blocks
     print(vars(machine) | engine.stats())
-    assert machine.checked > operations // 4 and machine.joins > operations // 100
+    assert machine.checked > operations // 4
+    assert machine.joins > operations // 100
     assert engine.stats()["preemptions"] > 0

@@ -93,7 +93,8 @@ def test_greedy_tokens_have_probability_one_under_their_law() -> None:
     engine = Engine(small_model(), EngineConfig(num_blocks=40))
     params = SamplingParams(temperature=0.0)
     trace = engine.generate([Request(prompt=PROMPT, max_new_tokens=9, sampling=params)])[0]
-    assert (trace.log_probs == 0).all() and (trace.raw_log_probs[trace.drawn] < 0).all()
+    assert (trace.log_probs == 0).all()
+    assert (trace.raw_log_probs[trace.drawn] < 0).all()
 
 
 def test_a_penalty_is_a_branchs_own() -> None:

@@ -89,7 +89,8 @@ def test_the_same_structure_twice_computes_nothing_the_second_time() -> None:
         assert again.ids[: len(trace)].tolist() == trace.ids.tolist()
         assert again.positions[: len(trace)].tolist() == trace.positions.tolist()
         assert (again.gs[:, : len(trace)] == trace.gs).all()
-        assert again.prompt_tokens == len(trace) and again.new_tokens == 7
+        assert again.prompt_tokens == len(trace)
+        assert again.new_tokens == 7
         assert trace_gap(served.model, again) <= 1e-12
     fresh = engine(prefix_cache=False).generate([request])[0]
     assert fresh.ids.tolist() == second.ids.tolist()
@@ -108,6 +109,7 @@ def test_blocks_of_the_cache_are_given_up_for_new_requests() -> None:
     served = engine(num_blocks=12)
     for i in range(8):
         trace = served.generate([Request(prompt=[i] * 20, max_new_tokens=20)])[0]
-        assert trace.finish_reason == "length" and trace.preemptions == 0
+        assert trace.finish_reason == "length"
+        assert trace.preemptions == 0
     assert served.stats()["cache_evictions"] > 0
     assert served.store.pool.used == len(served.store.cache.blocks)

@@ -44,7 +44,8 @@ def test_a_conversation_equals_one_flat_generation() -> None:
         second = session.send([4, 5], 7).result()[0]
     flat = Request(prompt=[*first.ids.tolist(), 4, 5], max_new_tokens=7, sampling=params)
     assert engine.generate([flat])[0].ids.tolist() == second.ids.tolist()
-    assert second.turn_start == 8 and second.prompt_tokens == 3
+    assert second.turn_start == 8
+    assert second.prompt_tokens == 3
     assert second.drawn.tolist() == [False] * 3 + [True] * 5 + [False] * 2 + [True] * 7
 
 
@@ -66,7 +67,8 @@ def test_stop_tokens_end_a_turn() -> None:
     engine = Engine(small_model(), EngineConfig(num_blocks=100))
     with engine.open_session(stop_ids=list(range(24)), sampling=SamplingParams(seed=1)) as session:
         first = session.send([1], 30).result()[0]
-        assert first.finish_reason == "stop" and first.ids[-1] < 24
+        assert first.finish_reason == "stop"
+        assert first.ids[-1] < 24
         assert (first.ids[1:-1] >= 24).all()
         assert session.send([2], 30).result()[0].finish_reason == "stop"
 

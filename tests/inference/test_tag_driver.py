@@ -87,7 +87,9 @@ def test_a_block_is_forked_and_joined(overlaps: bool, blocks: int, rows: int) ->
     forced = [id_ in (PATH, JOIN, 11, 12) or id_ == COLON for id_ in [*first, *second, JOIN]]
     assert trace.forced[3 + len(BLOCK) :].tolist() == [*forced, False, False, False, False]
     assert not trace.forced[: 3 + len(BLOCK)].any()
-    assert trace.n_forks == 1 and trace.finish_reason == "stop" and trace.invalid_fork is None
+    assert trace.n_forks == 1
+    assert trace.finish_reason == "stop"
+    assert trace.invalid_fork is None
     assert trace.critical_path_steps == len(BLOCK) + 7 + 5
     assert [c.finish_reason for c in trace.tree.forks[0].children] == ["closed", "closed"]
     start = g + 1
@@ -113,10 +115,13 @@ def test_blocks_nest() -> None:
     outer = 3 + len(BLOCK) + 5 + 1 + 2
     scripts[0,] = at(3, BLOCK) | at(fork + outer + 1, [8, EOS])
     trace = run(scripts, budget=120)
-    assert trace.finish_reason == "stop" and trace.n_forks == 2 and trace.gs.shape[0] == 2
+    assert trace.finish_reason == "stop"
+    assert trace.n_forks == 2
+    assert trace.gs.shape[0] == 2
     assert trace.positions[-1] == fork + outer + 2
     deep = run(scripts, budget=120, max_depth=1)
-    assert deep.finish_reason == "invalid_fork" and deep.invalid_fork == "too_deep"
+    assert deep.finish_reason == "invalid_fork"
+    assert deep.invalid_fork == "too_deep"
 
 
 @pytest.mark.parametrize(
@@ -134,10 +139,13 @@ def test_blocks_nest() -> None:
 )
 def test_malformed_forks_are_refused_by_name(ids: list[int], kind: str) -> None:
     stopped = run({(0,): at(3, [*ids, 9, EOS])})
-    assert stopped.finish_reason == "invalid_fork" and stopped.invalid_fork == kind
-    assert stopped.new_ids.tolist() == ids and stopped.n_forks == 0
+    assert stopped.finish_reason == "invalid_fork"
+    assert stopped.invalid_fork == kind
+    assert stopped.new_ids.tolist() == ids
+    assert stopped.n_forks == 0
     went_on = run({(0,): at(3, [*ids, 9, EOS])}, on_invalid="continue")
-    assert went_on.finish_reason == "stop" and went_on.invalid_fork == kind
+    assert went_on.finish_reason == "stop"
+    assert went_on.invalid_fork == kind
     assert went_on.new_ids.tolist() == [*ids, 9, EOS]
 
 
@@ -154,7 +162,8 @@ def test_a_fork_wants_a_budget_and_room() -> None:
     trace = run(two_branches(), budget=len(BLOCK) + 5, min_fork_budget=0)
     assert trace.invalid_fork == "budget"  # the labels alone are six tokens
     trace = run(two_branches(), budget=40, blocks=11)
-    assert trace.invalid_fork == "memory" and trace.finish_reason == "invalid_fork"
+    assert trace.invalid_fork == "memory"
+    assert trace.finish_reason == "invalid_fork"
 
 
 def test_a_branch_that_is_closed_inside_its_own_block_is_crossed() -> None:
@@ -163,7 +172,8 @@ def test_a_branch_that_is_closed_inside_its_own_block_is_crossed() -> None:
     scripts[0, 0] = at(fork + 3, [OPEN, _PATH])
     assert run(scripts).invalid_fork == "crossed"
     went_on = run(scripts, on_invalid="continue")
-    assert went_on.finish_reason == "stop" and went_on.n_forks == 1
+    assert went_on.finish_reason == "stop"
+    assert went_on.n_forks == 1
 
 
 @pytest.mark.parametrize("budget", range(1, 40))
@@ -174,7 +184,8 @@ def test_budgets_hold_whenever_they_end(budget: int) -> None:
     if budget >= whole.new_tokens:
         assert trace.ids.tolist() == whole.ids.tolist()
     elif trace.n_forks:
-        assert trace.finish_reason == "length" and trace.new_tokens >= budget - 1
+        assert trace.finish_reason == "length"
+        assert trace.new_tokens >= budget - 1
     short = run(two_branches(), path=budget, on_invalid="continue")
     assert short.critical_path_steps <= budget
     if budget >= whole.critical_path_steps:
@@ -189,7 +200,8 @@ def test_a_tag_in_the_prompt_and_wrong_options_are_refused() -> None:
     options = ParallelOptions(schema=Tags())
     with pytest.raises(RequestError, match=r"prompt\[1\] is 23, the tag fork_tag"):
         engine.submit(Request(prompt=[1, FORK], max_new_tokens=2, parallel=options))
-    assert engine.store.pool.used == 0 and not engine.step()
+    assert engine.store.pool.used == 0
+    assert not engine.step()
     for wrong in ({"max_branches": 0}, {"min_fork_budget": -1}, {"on_invalid": "ignore"}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             ParallelOptions(schema=Tags(), **wrong)
