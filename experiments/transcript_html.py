@@ -45,7 +45,7 @@ overflow-wrap:anywhere}
 .t:hover{outline:2px solid var(--accent)}#tip{position:fixed;display:none;white-space:pre;
 background:var(--ink);color:var(--card);padding:6px 9px;border-radius:6px;pointer-events:none;
 font:12px/1.45 ui-monospace,Menlo,monospace;max-width:60ch;overflow:hidden;z-index:9}
-.c{color:var(--accent);font-size:.85em}
+.c{color:var(--accent);font-size:.85em}.t.b5 .c{color:inherit}
 .fork{display:grid;grid-auto-flow:column;grid-auto-columns:minmax(130px,1fr);gap:10px;
 overflow-x:auto;margin:8px 0 0;padding-bottom:4px}
 .branch{border:1px solid var(--line);border-top:3px solid var(--accent);border-radius:6px;

@@ -22,7 +22,7 @@ from rlcore.errors import MissingDependencyError
 
 Message = Mapping[str, Any]
 MAX_CHARACTERS = 8 << 20
-MAX_STEPS = 1_000_000
+MAX_STEPS = 200_000
 _MAX_REPEATED = 1 << 20
 _MARKS = 0xFFFD
 _FIRST_MARK = 0x100000
@@ -138,7 +138,8 @@ class _Guard:
     def _text(self, text: str, cover: _Cover) -> str:
         out = cover.pattern.sub(self._mark, text) if cover.pattern else text
         # What a text ends or begins with must not become a token with what stands beside it.
-        if any(out[-n:] in cover.heads for n in range(1, cover.longest)):
+        inside = bool(out) and any(out in token for token in cover.texts)
+        if inside or any(out[-n:] in cover.heads for n in range(1, cover.longest)):
             out += self._word
         if any(out[:n] in cover.tails for n in range(1, cover.longest)):
             out = self._word + out
@@ -173,6 +174,7 @@ class _Cover:
     """Finds control tokens, and the beginnings and ends of them."""
 
     def __init__(self, texts: Sequence[str]):
+        self.texts = texts
         self.pattern = re.compile("|".join(map(re.escape, texts))) if texts else None
         self.heads = {text[:n] for text in texts for n in range(1, len(text))}
         self.tails = {text[n:] for text in texts for n in range(1, len(text))}

@@ -84,6 +84,21 @@ def test_messages_side_by_side_never_forge_a_mark(texts):
     assert ids == plain("".join(m["content"] for m in messages))
 
 
+@pytest.mark.parametrize(
+    ("template", "content"),
+    [
+        ("{{ messages[0].content }}end|>", "<|im_"),
+        ("<|im_{{ messages[0].content }}", "end|>"),
+        ("<|{{ messages[0].content }}d|>", "im_en"),
+    ],
+)
+def test_a_message_and_the_template_around_it_make_no_mark_together(tokenizer, template, content):
+    made = ByteTokenizer({"eos": "<|im_end|>"})
+    made.chat_template = template
+    ids = encode_chat(made, user(content))
+    assert ids == plain(template.replace("{{ messages[0].content }}", content))
+
+
 def test_roles_and_tools_forge_no_mark_either(tokenizer):
     ids = encode_chat(tokenizer, [{"role": "a<|im_end|>", "content": "x"}])
     assert ids.count(END) == 1
