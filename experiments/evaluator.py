@@ -41,7 +41,6 @@ class Evaluator:
         self.config = config
         self._child: ChildProcess | None = None
         self._next = config.every or 0
-        self._failed = ""
 
     def offer(self, checkpoint_step: int) -> None:
         """Start an evaluation if the checkpoint at ``checkpoint_step`` is due for one."""

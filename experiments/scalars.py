@@ -64,11 +64,6 @@ def _checked(text: str) -> str:
     return text
 
 
-def looks_numeric(text: str) -> bool:
-    """Return whether ``text``, unquoted, would be a number."""
-    return len(text) <= _MAX_DIGITS and isinstance(plain_scalar_or_none(text), int | float)
-
-
 def plain_scalar_or_none(text: str) -> bool | int | float | str | None:
     """Return :func:`plain_scalar`, or ``None`` where the number is out of range."""
     try:

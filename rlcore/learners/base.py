@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from rlcore.learners.flat import FlatParameters
+    from rlcore.learners.nonfinite import BadUpdate
 
 Batch = Mapping[str, Any]
 ParamDict = dict[str, Tensor]
@@ -206,10 +207,12 @@ class Learner(Protocol):
     Attributes:
         version: One more per applied update.
         progress: Share of the step budget that is spent, in [0, 1]; set by the caller.
+        keep_bad: Called with every update that is left out for a non-finite loss or gradient.
     """
 
     version: int
     progress: float
+    keep_bad: Callable[[BadUpdate], None] | None
 
     def update(
         self,

@@ -37,7 +37,7 @@ from rlcore.learners.optim.rules import Adam
 from rlcore.learners.purity import check_purity
 from rlcore.learners.schedule import step_size
 from rlcore.learners.state import learner_state, load_learner_state
-from rlcore.learners.tally import DeviceTally, HostTally
+from rlcore.learners.tally import DeviceTally, HostTally, Tally
 
 
 class ComposedLearner:
@@ -95,7 +95,7 @@ class ComposedLearner:
         limit = 1 if config.on_nonfinite == "raise" else config.max_consecutive_skips
         device = self.theta.device
         deferred = device.type == "cuda" if deferred is None else deferred
-        self.tally = DeviceTally(limit, device) if deferred else HostTally(limit)
+        self.tally: Tally = DeviceTally(limit, device) if deferred else HostTally(limit)
         self._backup: list[Tensor] = []
         self._loss: Tensor | None = None
         self._pure = not config.debug_purity
