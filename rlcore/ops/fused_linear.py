@@ -23,6 +23,10 @@ from rlcore.ops.norm import fused_backend, rms_norm
 from rlcore.ops.swiglu import silu_mul
 
 
+FUSED_NORM_ROWS = 16
+"""With more rows two kernels, the norm and the library's matrix product, are faster than one."""
+
+
 def norm_linear(
     x: Tensor,
     norm_weight: Tensor,
@@ -44,8 +48,8 @@ def norm_linear(
             ``auto`` takes ``torch`` where one is wanted.
 
     Returns:
-        ``[N, F]``. The kernel sums ``x * norm_weight`` and scales the sum by the row's norm, where
-        the other backends round the normed row first.
+        ``[N, F]``. With few rows the kernel sums ``x * norm_weight`` and scales the sum by the
+        row's norm, where the other backends round the normed row first.
 
     Raises:
         ConfigError: Shapes do not fit, or the backend cannot run here.
@@ -55,6 +59,8 @@ def norm_linear(
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
+        if x.shape[0] > FUSED_NORM_ROWS:
+            return F.linear(rms_norm(x, norm_weight, eps, backend="triton"), weight, bias)
         return fused_linear_triton(x, weight, norm=(norm_weight, eps), bias=bias)
     normed = rms_norm(x, norm_weight, eps, backend=_twin(chosen))
     out = _linear(normed, weight, chosen)
