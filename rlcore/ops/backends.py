@@ -41,8 +41,8 @@ _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton
 
 
 def resolve_backend(
-    backend: str, like: Tensor, *, triton_dtypes: tuple[torch.dtype, ...] = (torch.float32,)
-) -> str:
+    backend: Backend, like: Tensor, *, triton_dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+) -> Backend:
     """Return the backend to run for tensors such as ``like``.
 
     Args:

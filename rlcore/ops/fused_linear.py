@@ -22,7 +22,6 @@ from rlcore.ops.backends import Backend
 from rlcore.ops.norm import fused_backend, rms_norm
 from rlcore.ops.swiglu import silu_mul
 
-
 FUSED_NORM_ROWS = 16
 """With more rows two kernels, the norm and the library's matrix product, are faster than one."""
 

@@ -75,7 +75,7 @@ def prepare_qkv(
     chosen = fused_backend(backend, qkv, *weights)
     if chosen == "triton":
         return _prepare_triton(qkv, _Shape(heads, kv_heads, dim), norms, rotary, cache)
-    q, k, v = qkv.unflatten(-1, (-1, dim)).split((heads, kv_heads, kv_heads), -2)
+    q, k, v = qkv.unflatten(-1, (-1, dim)).split((heads, kv_heads, kv_heads), -2)  # type: ignore[no-untyped-call]
     norm_backend: Backend = "reference" if chosen == "reference" else "torch"
     if norms is not None:
         q, k = (
@@ -313,4 +313,4 @@ def _prepare_triton(
             HEADS=1 << (total - 1).bit_length(), HALF=1 << (dim // 2 - 1).bit_length(),
             num_warps=4, **launch_options(qkv.device),
         )  # fmt: skip
-    return q, k, qkv.unflatten(-1, (total, dim))[..., heads + kv_heads :, :]
+    return q, k, qkv.unflatten(-1, (total, dim))[..., heads + kv_heads :, :]  # type: ignore[no-untyped-call]

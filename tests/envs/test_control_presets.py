@@ -105,7 +105,12 @@ def test_cartpole_takes_the_native_form_and_others_do_not():
     [
         ("Hopper-v5", "classic", {}, "classic is for the environments of gymnasium.envs.classic"),
         ("CartPole-v1", "mujoco", {}, "CartPole-v1 is none of them"),
-        ("Pendulum-v1", "classic", {"action_repeat": 0}, "action_repeat is 0, wanted a whole number, at least 1"),
+        (
+            "Pendulum-v1",
+            "classic",
+            {"action_repeat": 0},
+            "action_repeat is 0, wanted a whole number, at least 1",
+        ),
         ("Pendulum-v1", "classic", {"action_repeat": 1.5}, "action_repeat is 1.5"),
         ("Pendulum-v1", "classic", {"max_episode_steps": -1}, "max_episode_steps is -1"),
         ("Pendulum-v1", "classic", {"rescale_actions": 1}, "rescale_actions is 1"),

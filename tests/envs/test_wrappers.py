@@ -218,7 +218,10 @@ def test_names_make_the_right_wrapper():
         ({"type": "cost", "mean_ms": -1}, "wrapper cost: mean_ms must be >= 0.0, got -1"),
         ({"type": "cost", "mean_ms": 3, "law": "normal"}, "law must be one of fixed, exp"),
         ({"type": "cost"}, "cost does not take {}.*mean_ms"),
-        ({"type": "lag", "steps": 1.5}, "wrapper lag: steps must be an integer in .0, 1000000., got 1.5"),
+        (
+            {"type": "lag", "steps": 1.5},
+            "wrapper lag: steps must be an integer in .0, 1000000., got 1.5",
+        ),
         ({"type": "lag", "steps": 1, "first": 7}, r"first must be one of Discrete\(2\), got 7"),
         ({"type": "action_repeat", "times": 0}, "times must be an integer >= 1, got 0"),
         ({"type": "costs", "mean_ms": 1}, "unknown type 'costs'; one of action_repeat, clip"),

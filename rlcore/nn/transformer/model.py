@@ -6,6 +6,7 @@ Legend: ``B`` rows, ``S`` tokens of a row, ``N`` packed tokens, ``D`` width, ``V
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -171,6 +172,18 @@ class Transformer(nn.Module):
     def head_weight(self) -> Tensor:
         """The head's matrix ``[V, D]``."""
         return self.embed.weight if self.lm_head is None else self.lm_head.weight
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile each block by itself: one block's compilation serves all that are alike.
+
+        That takes a fraction of the time of compiling the model as one graph, and runs nearly as
+        fast. The names of parameters stay.
+
+        Args:
+            **options: Of ``torch.compile``.
+        """
+        for block in self.blocks:
+            block.compile(**options)
 
     def _mask(
         self, ids: Tensor, mask: AttentionMask | None, padding: Tensor | None

@@ -21,7 +21,7 @@ def without_constant_groups(rewards: Tensor, group_ids: Tensor, valid: Tensor) -
         group_ids: ``[N]`` integers.
         valid: ``[N]`` bool.
     """
-    _, of_row = group_ids.unique(return_inverse=True)
+    _, of_row = torch.unique(group_ids, return_inverse=True)
     number = int(of_row.max()) + 1 if len(of_row) else 0
     extremes = []
     for filler, which in ((torch.inf, "amin"), (-torch.inf, "amax")):

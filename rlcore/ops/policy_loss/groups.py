@@ -89,7 +89,7 @@ class _Groups:
     """Sums over the valid rows of groups, given back to each row."""
 
     def __init__(self, group_ids: Tensor, valid: Tensor) -> None:
-        _, self.of_row, sizes = group_ids.unique(return_inverse=True, return_counts=True)
+        _, self.of_row, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
         self.valid, self.number = valid, len(sizes)
         self.largest = int(sizes.max()) if self.number else 0
         self.count = self.sum(valid.to(torch.int64))

@@ -148,7 +148,7 @@ def gumbel_tile(key, position, first_call, STREAM: tl.constexpr, CALLS: tl.const
     """Return the Gumbel noise of ``4 * CALLS`` tokens from ``4 * first_call`` on (Triton)."""
     calls = first_call + tl.arange(0, CALLS)
     zero = tl.zeros((CALLS,), tl.uint32)
-    w0, w1, w2, w3 = philox_words(
+    w0, w1, w2, w3 = philox_words(  # type: ignore[no-untyped-call]
         zero + key.to(tl.uint32),
         zero + (key >> 32).to(tl.uint32),
         zero + position.to(tl.uint32),

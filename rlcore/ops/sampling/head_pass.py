@@ -118,7 +118,7 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
         moment += tl.sum(tl.where(weight > 0, weight * (x - safe), 0.0), 0)
         total = scale * total + tl.sum(weight, 0)
         top = higher
-    tl.store(ids_ptr + row, top_id.to(tl.int64))
+    tl.store(ids_ptr + row, top_id)
     tl.store(out_ptr + row, top)
     tl.store(out_ptr + rows + row, second)
     tl.store(out_ptr + 2 * rows + row, top + tl.log(total))

@@ -69,7 +69,7 @@ def _least_kept(  # type: ignore[no-untyped-def]
                 logits_ptr, seen_ptr, row, token, vocab, words, temperature, penalty, PENALISE
             )
             weight = tl.where(token < vocab, 1.0, 0.0) if COUNT else tl.exp(score - top)
-            above += tl.where(_float_order(score) > lower, weight, 0.0)
+            above += tl.where(_float_order(score) > lower, weight, 0.0)  # type: ignore[no-untyped-call]
         place = tl.where(tl.sum(above, 0) < bound, lower, place)
     return place
 
@@ -111,13 +111,13 @@ def _threshold_kernel(  # type: ignore[no-untyped-def]
             _, score = _score_tile(
                 logits_ptr, seen_ptr, row, token, vocab, words, temperature, penalty, PENALISE
             )
-            total += tl.where(_float_order(score) >= place, tl.exp(score - top), 0.0)
+            total += tl.where(_float_order(score) >= place, tl.exp(score - top), 0.0)  # type: ignore[no-untyped-call]
         least = _least_kept(
             logits_ptr, seen_ptr, row, vocab, words, temperature, penalty,
             p * tl.sum(total, 0), top, False, PENALISE, TILE,
         )  # fmt: skip
         place = tl.where(least > place, least, place)
-    tl.store(least_ptr + row + tl.arange(0, 1), _float_of_order(place))
+    tl.store(least_ptr + row + tl.arange(0, 1), _float_of_order(place))  # type: ignore[no-untyped-call]
 
 
 def _draw_kernel(  # type: ignore[no-untyped-def]
@@ -146,8 +146,8 @@ def _draw_kernel(  # type: ignore[no-untyped-def]
         )
         if TRUNCATE:
             score = tl.where(score >= least, score, low)
-        raw_top, raw_sum = _log_sum(raw, raw_top, raw_sum)
-        score_top, score_sum = _log_sum(score, score_top, score_sum)
+        raw_top, raw_sum = _log_sum(raw, raw_top, raw_sum)  # type: ignore[no-untyped-call]
+        score_top, score_sum = _log_sum(score, score_top, score_sum)  # type: ignore[no-untyped-call]
         drawn = score
         if not greedy:
             drawn = score + gumbel_tile(key, position, start // 4, 0, TILE // 4)
