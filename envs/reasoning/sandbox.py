@@ -1,10 +1,11 @@
 """Runs untrusted Python programs in a child that can reach nothing.
 
 Isolation ``namespaces`` (the default; Linux): the child has users, mounts, network, processes and
-shared memory of its own, a scratch folder in memory, Landlock rules that leave it the interpreter's
-files to read, a filter that refuses to start processes, limits of CPU time, memory, file size and
-open files, no environment variables and a wall clock limit after which the namespace dies. Where a
-layer is not to be had the run is refused.
+shared memory of its own, a file system that is read-only but for a scratch folder in memory,
+Landlock rules that leave it the interpreter's files to read, a filter that refuses to start
+processes and to open sockets, limits of CPU time, memory, file size and open files, no environment
+variables and a wall clock limit after which the namespace dies. Where a layer is not to be had the
+run is refused. What is not hidden: whether a file of a known name exists, its size and its times.
 
 Isolation ``process`` sets the limits and kills the process group, no more. It has to be asked for
 by name and is NOT a security boundary: the program can read files, connect to the network and leave
@@ -16,12 +17,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +31,8 @@ from typing import IO, Any
 from envs.core.arguments import check_choice
 
 ISOLATIONS = ("namespaces", "process")
+START_S = 60.0
+"""Until the child must be ready: a busy machine is no verdict on a program."""
 _HERE = Path(__file__).parent
 _MIB = 2**20
 
@@ -42,7 +46,7 @@ class Limits:
     """What a program may use.
 
     Attributes:
-        wall_s: Seconds until everything is killed.
+        wall_s: Seconds from the program's start until everything is killed.
         cpu_s: Seconds of CPU time.
         memory: Bytes of address space.
         file_size: Bytes of one file, standard output included.
@@ -67,7 +71,7 @@ class SandboxResult:
         code: Exit status or number of the signal.
         stdout: What it wrote, as far as the file size limit goes.
         stderr: The same of its errors.
-        seconds: Wall clock time.
+        seconds: Wall clock time from the program's start.
     """
 
     status: str
@@ -119,27 +123,28 @@ class Sandbox:
         self, job: dict[str, Any], interpreter: str, out: IO[bytes], err: IO[bytes]
     ) -> SandboxResult:
         reading, writing = os.pipe()
-        began = time.monotonic()
         try:
-            child = subprocess.Popen(
-                [interpreter, "-I", "-S", "-B", str(_HERE / "sandbox_child.py")],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-                env={"PATH": "/usr/bin"},
-                cwd=job["scratch"],
-                start_new_session=True,
-                pass_fds=(writing,),
-            )
-            timeout = not _finished(child, job | {"ready": writing}, self.limits.wall_s)
-        finally:
-            os.close(writing)
-        try:
-            ready = os.read(reading, 1) == b"r"
+            try:
+                child = subprocess.Popen(
+                    [interpreter, "-I", "-S", "-B", str(_HERE / "sandbox_child.py")],
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=err,
+                    env={"PATH": "/usr/bin"},
+                    cwd=job["scratch"],
+                    start_new_session=True,
+                    pass_fds=(writing,),
+                )
+            finally:
+                os.close(writing)
+            with _killed_in_the_end(child):
+                ready = _ready(child, reading, job | {"ready": writing})
+                began = time.monotonic()
+                timeout = ready and not _finished(child, self.limits.wall_s)
         finally:
             os.close(reading)
         stdout, stderr = (_content(file, self.limits.file_size) for file in (out, err))
-        if not ready and not timeout:
+        if not ready:
             reason = stderr.decode(errors="replace").strip() or f"status {child.returncode}"
             raise SandboxUnavailable(f"the sandbox cannot be built here: {reason}")
         seconds = time.monotonic() - began
@@ -183,17 +188,33 @@ def _readable(interpreter: str) -> list[str]:
     return [*system, interpreter, *(str(library / part) for part in ("bin", "lib", "lib64"))]
 
 
-def _finished(child: subprocess.Popen[bytes], job: dict[str, Any], wall_s: float) -> bool:
-    """Hand the child its job and wait; kill its group after ``wall_s`` and say so."""
+@contextlib.contextmanager
+def _killed_in_the_end(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill the child and its group on the way out, whatever happened."""
     try:
-        child.communicate(json.dumps(job).encode(), timeout=wall_s)
-        return True
-    except subprocess.TimeoutExpired:
-        return False
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+def _ready(child: subprocess.Popen[bytes], reading: int, job: dict[str, Any]) -> bool:
+    """Hand the child its job; return whether it built the sandbox."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(json.dumps(job).encode())
+    answered, _, _ = select.select([reading], [], [], START_S)
+    return bool(answered) and os.read(reading, 1) == b"r"
+
+
+def _finished(child: subprocess.Popen[bytes], wall_s: float) -> bool:
+    """Return whether the child ends within ``wall_s``."""
+    try:
+        child.wait(wall_s)
+        return True
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _content(file: IO[bytes], most: int) -> bytes:

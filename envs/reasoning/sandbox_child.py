@@ -20,6 +20,7 @@ NEWNS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000
 CLONE_THREAD = 0x10000
 SET_PDEATHSIG, CAPBSET_DROP, SET_NO_NEW_PRIVS, SET_SECCOMP = 1, 24, 38, 22
 NOSUID, NODEV, PRIVATE = 2, 4, 0x44000
+HERE, RECURSIVE, READ_ONLY = -100, 0x8000, 1
 
 # Landlock access rights: bits 0-12 since its first version, then refer, truncate and ioctl.
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
@@ -28,14 +29,16 @@ READ = EXECUTE | READ_FILE | READ_DIR
 
 # Architecture tag, clone, clone3, and calls that a program of numbers and text has no use for: new
 # processes, tracing, mounts, kernel keys, modules and BPF, io_uring, other processes' memory, new
-# namespaces, handles, anonymous files.
+# namespaces, handles, anonymous files; sockets, as one can be reached by its name in the file
+# system, which neither Landlock nor a network of its own prevents; and shared memory, semaphores
+# and message queues, which outlive their mapping and so are no address space that a limit counts.
 CALLS = {
     "x86_64": (0xC000003E, 56, 435, (57, 58, 101, 135, 155, 161, 163, 165, 166, 167, 169, 175, 176,
                179, 246, 248, 249, 250, 272, 298, 303, 304, 308, 310, 311, 313, 319, 320, 321, 323,
-               425, 426, 427, 428, 429, 430, 431, 432)),
+               425, 426, 427, 428, 429, 430, 431, 432, 29, 30, 31, 41, 53, 64, 68, 240, 447)),
     "aarch64": (0xC00000B7, 220, 435, (117, 92, 41, 51, 89, 40, 39, 224, 142, 105, 106, 60, 104,
                 217, 218, 219, 97, 241, 264, 265, 268, 270, 271, 273, 279, 294, 280, 282, 425, 426,
-                427, 428, 429, 430, 431, 432)),
+                427, 428, 429, 430, 431, 432, 180, 186, 190, 194, 195, 196, 198, 199, 447)),
 }  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -67,8 +70,14 @@ def new_namespaces() -> None:
 
 
 def own_scratch(scratch: str, size: int) -> None:
-    """Put a small file system in memory over the scratch folder, seen by this process alone."""
+    """Make all files read-only, and put a small file system in memory over the scratch folder.
+
+    Landlock leaves modes, owners, times and attributes of files alone; a read-only mount does not.
+    Only this process and what comes of it see either.
+    """
     call("mounts", libc.mount(b"none", b"/", None, PRIVATE, None))
+    attributes = struct.pack("QQQQ", READ_ONLY, 0, 0, 0)
+    call("read-only mounts", libc.syscall(442, HERE, b"/", RECURSIVE, attributes, len(attributes)))
     options = f"size={size},nr_inodes=256,mode=700".encode()
     call("scratch", libc.mount(b"tmpfs", scratch.encode(), b"tmpfs", NOSUID | NODEV, options))
 

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,13 +36,20 @@ def clean_host(monkeypatch, tmp_path):
     """Check that no process, scratch folder or file is left behind."""
     mark = tmp_path / "secret.txt"
     mark.write_text("the secret")
+    mark.chmod(0o600)
     monkeypatch.setenv("RLCORE_TEST_SECRET", "hunter2")
-    before = set(children()), scratch()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    before, looks = set(children()), mark.stat()
     yield mark
-    assert set(children()) == before[0]
-    assert scratch() == before[1]
+    now = mark.stat()
+    assert (now.st_mode, now.st_uid, now.st_mtime_ns) == (
+        looks.st_mode, looks.st_uid, looks.st_mtime_ns)  # fmt: skip
+    assert set(children()) == before
+    assert not [*scratch.iterdir()]
     assert mark.read_text() == "the secret"
-    assert [*tmp_path.iterdir()] == [mark]
+    assert sorted(tmp_path.iterdir()) == [scratch, mark]
 
 
 def children():
@@ -54,12 +63,6 @@ def children():
         if fields[1] == own and fields[0] != "Z":
             found.append(stat.parent.name)
     return found
-
-
-def scratch():
-    import tempfile
-
-    return {path.name for path in Path(tempfile.gettempdir()).glob("rlcore-sandbox-*")}
 
 
 def run(sandbox, text):
@@ -80,11 +83,26 @@ REFUSED = {
     "read /etc": ("print(open('/etc/passwd').read())", "PermissionError"),
     "list the home": ("import os; print(os.listdir('/root'))", "PermissionError"),
     "list the project": ("import os; print(os.listdir({project!r}))", "PermissionError"),
-    "write outside": ("open({secret!r}, 'w').write('x')", "PermissionError"),
-    "write beside": ("open({secret!r} + '2', 'w').write('x')", "PermissionError"),
-    "delete": ("import os; os.unlink({secret!r})", "PermissionError"),
+    "write outside": ("open({secret!r}, 'w').write('x')", "Read-only file system"),
+    "write beside": ("open({secret!r} + '2', 'w').write('x')", "Read-only file system"),
+    "delete": ("import os; os.unlink({secret!r})", "Read-only file system"),
     "connect": ("import socket; socket.create_connection(('127.0.0.1', 80), 1)", "Error"),
-    "send": ("import socket as s; s.socket(2, 2).sendto(b'x', ('8.8.8.8', 53))", "unreachable"),
+    "send": ("import socket as s; s.socket(2, 2).sendto(b'x', ('8.8.8.8', 53))", "PermissionError"),
+    "a server on this host": ("import socket; socket.socket(1).connect({server!r})",
+                              "PermissionError"),
+    "send to that server": ("import socket; socket.socketpair(1, 2)[0].sendto(b'x', {server!r})",
+                            "PermissionError"),
+    "change a mode": ("import os; os.chmod({secret!r}, 0o777)", "Read-only file system"),
+    "change an owner": ("import os; os.chown({secret!r}, 0, 0)", "Read-only file system"),
+    "change times": ("import os; os.utime({secret!r}, (0, 0))", "Read-only file system"),
+    "set an attribute": ("import os; os.setxattr({secret!r}, 'user.a', b'1')",
+                         "Read-only file system"),
+    "change a device": ("import os; os.chmod('/dev/null', 0o600)", "Read-only file system"),
+    "shared memory": ("import ctypes as c; l = c.CDLL(None, use_errno=True)\n"
+                      "assert l.shmget(0, 2**28, 0o1600) >= 0, c.get_errno()", "AssertionError: 1"),
+    "a message queue": ("import ctypes as c; l = c.CDLL(None, use_errno=True)\n"
+                        "assert l.msgget(0, 0o1600) >= 0, c.get_errno()", "AssertionError: 1"),
+    "memory without a name": ("import os; os.memfd_create('a')", "PermissionError"),
     "memory": ("bytearray(2**30)", "MemoryError"),
     "a large file": ("open('f', 'wb').write(bytes(2**21))", "File too large"),
     "many files": ("for k in range(99): open(str(k), 'wb').write(bytes(10**6))", "No space left"),
@@ -105,11 +123,21 @@ REFUSED = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def server():
+    """A socket in the file system, as container engines and clusters have one."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as found:
+        found.bind(f"{folder}/socket")
+        found.listen()
+        yield f"{folder}/socket"
+
+
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_program_may_not_do(sandbox, clean_host, repo_root, name):
+def test_what_a_program_may_not_do(sandbox, clean_host, repo_root, server, name):
     text, error = REFUSED[name]
-    done = run(sandbox, text.replace("{secret!r}", repr(str(clean_host))).replace(
-        "{project!r}", repr(str(repo_root))))  # fmt: skip
+    for hole, value in (("secret", clean_host), ("project", repo_root), ("server", server)):
+        text = text.replace(f"{{{hole}!r}}", repr(str(value)))
+    done = run(sandbox, text)
     assert (done.status, done.code) == ("exit", 1), done
     assert error in done.stderr.decode()
     assert len(done.stdout) <= SHORT.file_size
@@ -145,6 +173,25 @@ def test_a_wall_clock_ends_threads_and_sleepers(clean_host, sandbox):
         done = run(quick, text)
         assert (done.status, done.code) == ("timeout", signal.SIGKILL)
         assert time.monotonic() - began < 5
+
+
+def test_killing_its_own_group_ends_the_program(sandbox, clean_host):
+    done = run(sandbox, "import os\nos.kill(0, 9)")
+    assert (done.status, done.code) == ("signal", signal.SIGKILL)
+
+
+def test_the_clock_starts_with_the_program(clean_host, monkeypatch):
+    from envs.reasoning import sandbox as module
+
+    def late(*arguments):
+        time.sleep(0.6)
+        return ready(*arguments)
+
+    ready = module._ready
+    monkeypatch.setattr(module, "_ready", late)
+    done = run(Sandbox(limits=Limits(wall_s=0.5)), "print(1)")
+    assert (done.status, done.stdout) == ("exit", b"1\n")
+    assert done.seconds < 0.5
 
 
 def test_threads_may_be_started(sandbox):
