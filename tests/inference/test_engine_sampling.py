@@ -54,7 +54,7 @@ def test_samples_of_a_prompt_draw_from_its_law() -> None:
     pairs = np.zeros((12, 12), int)
     for seed in range(6):
         request = Request(
-            prompt=PROMPT, max_new_tokens=1, n=500, sampling=SamplingParams(seed=100 + seed)
+            prompt=PROMPT, max_new_tokens=1, n=500, sampling=SamplingParams(seed=seed)
         )
         ids = [int(trace.ids[-1]) for trace in engine.generate([request])]
         np.add.at(counts, ids, 1)

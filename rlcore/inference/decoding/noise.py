@@ -16,8 +16,8 @@ def row_keys(seed: int, row_ids: Tensor) -> Tensor:
 
     See :func:`rlcore.ops.sampling.counter_rng.branch_key`.
     """
-    start = torch.full_like(row_ids, counter_rng.branch_key(seed))
-    return _mix64(start ^ _mix64(row_ids + 1))
+    start = _mix64(torch.full_like(row_ids, counter_rng.branch_key(seed)))
+    return _mix64(start ^ (row_ids + 1))
 
 
 def uniform(key: Tensor, positions: Tensor, step: Tensor, stream: int) -> Tensor:

@@ -49,7 +49,8 @@ def branch_key(seed: int, *path: int) -> int:
     """
     state = mix64(seed & _MASK64)
     for child in path:
-        state = mix64(state ^ mix64((child + 1) & _MASK64))
+        # Mixed twice: a child of one seed must not be the root of another.
+        state = mix64(mix64(state) ^ ((child + 1) & _MASK64))
     return state - (1 << 64) if state >> 63 else state
 
 
