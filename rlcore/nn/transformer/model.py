@@ -23,9 +23,9 @@ from rlcore.nn.transformer.moe import MixtureOfExperts, Routing
 from rlcore.nn.transformer.norm import NORMS, RMSNorm
 from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import Rotary
-from rlcore.ops.attention.dense import plan_attention
+from rlcore.ops.attention.dense import AttentionBackend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.backends import HALF_AND_SINGLE, Backend
+from rlcore.ops.backends import HALF_AND_SINGLE
 from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
 from rlcore.ops.routing import Routed
 
@@ -86,7 +86,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.recompute = False
-        self.attention_backend: Backend = "auto"
+        self.attention_backend: AttentionBackend = "auto"
         self.embed = nn.Embedding(config.vocab_size, config.dim)
         self.position_embeds = nn.ModuleList(
             nn.Embedding(max(table) + 1, config.dim) for table in config.position_tables

@@ -6,10 +6,12 @@ backend        how
 ``reference``  scores, softmax and sum written out over ``[S, S]``: the definition
 ``torch``      torch's fused attention; masks other than causal and full are dense bool matrices
 ``triton``     FlexAttention over tiles (:mod:`rlcore.ops.attention.tiles`); memory linear in ``S``
+``varlen``     documents as a list of sequences (:mod:`rlcore.ops.attention.documents`): causal
+               masks with documents alone, each document in one piece; on a GPU half precision
 =============  ===============================================================================
 
 ``auto`` takes ``triton`` for masked rows on a GPU in float16, bfloat16 or float32, and ``torch``
-for everything else.
+for everything else; ``varlen``, whose plan waits for the device, where it is asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,9 +27,12 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from rlcore.errors import ConfigError
+from rlcore.ops.attention.documents import document_attention, document_bounds
 from rlcore.ops.attention.masks import AttentionMask
 from rlcore.ops.attention.tiles import block_mask
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
+
+AttentionBackend = Backend | Literal["varlen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,20 +40,22 @@ class AttentionPlan:
     """A mask in the form that a backend takes, made once for all layers of a forward pass.
 
     Attributes:
-        backend: ``reference``, ``torch`` or ``triton``.
+        backend: ``reference``, ``torch``, ``triton`` or ``varlen``.
         causal: Whether a mask without further rules is causal.
         seen: Dense bool ``[B, 1, S, S]``, for the first two; ``None`` if ``causal`` says it all.
         tiles: For FlexAttention.
+        bounds: Where documents begin and end, for ``varlen``.
     """
 
     backend: str
     causal: bool
     seen: Tensor | None = None
     tiles: BlockMask | None = None
+    bounds: Tensor | None = None
 
 
 def plan_attention(
-    mask: AttentionMask, shape: Sequence[int], like: Tensor, backend: Backend = "auto"
+    mask: AttentionMask, shape: Sequence[int], like: Tensor, backend: AttentionBackend = "auto"
 ) -> AttentionPlan:
     """Return the mask in the form in which :func:`attention` takes it.
 
@@ -64,6 +71,8 @@ def plan_attention(
     shape = (shape[0], shape[1])
     if mask.shape not in (None, shape):
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
+    if backend == "varlen":
+        return _document_plan(mask, like)
     plain = mask.shape is None
     if backend == "auto" and plain:
         backend = "torch"
@@ -75,6 +84,21 @@ def plan_attention(
     if plain and chosen == "torch":
         return AttentionPlan(chosen, mask.causal)
     return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
+
+
+def _document_plan(mask: AttentionMask, like: Tensor) -> AttentionPlan:
+    others = {"blocks": mask.blocks, "intervals": mask.intervals, "padding": mask.padding}
+    found = [name for name, value in others.items() if value is not None]
+    if mask.documents is None or not mask.causal or found:
+        raise ConfigError(
+            "attention backend 'varlen' wants a causal mask of documents alone, got "
+            f"causal={mask.causal}, documents={mask.documents is not None} and {found}"
+        )
+    if like.is_cuda and like.dtype not in (torch.float16, torch.bfloat16):
+        raise ConfigError(
+            f"attention backend 'varlen' wants float16 or bfloat16 on a GPU, got {like.dtype}"
+        )
+    return AttentionPlan("varlen", causal=True, bounds=document_bounds(mask.documents))
 
 
 def attention(
@@ -95,6 +119,8 @@ def attention(
         scale: Factor of the scores; ``D ** -0.5`` if not given.
     """
     plan = mask if isinstance(mask, AttentionPlan) else plan_attention(mask, q.shape[:2], q)
+    if plan.bounds is not None:
+        return document_attention(q, k, v, plan.bounds, scale)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if plan.backend == "reference" and plan.seen is not None:
         return _reference(q, k, v, plan.seen, scale).transpose(1, 2)
