@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.utils._python_dispatch
 
 from rlcore.errors import ConfigError
 from rlcore.ops.log_prob import linear_cross_entropy, linear_log_probs
@@ -98,6 +99,109 @@ def test_cross_entropy_is_the_weighted_sum(reduction) -> None:
             strict=True,
         ):
             torch.testing.assert_close(mine, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("vocabulary", [1, 65, 20_000])
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_the_kernel_of_the_loss_equals_float64(device, vocabulary, softcap) -> None:
+    hidden, weight, ids = (x.detach() for x in inputs(13, vocabulary))
+    ids[[0, 5]] = -100
+    weights = torch.linspace(0.0, 2.0, 13, dtype=F64)
+    for dtype, half, limit in (
+        (torch.float32, False, 1e-5),
+        (torch.bfloat16, False, 2e-2),
+        (torch.bfloat16, True, 2e-2),
+    ):
+        if dtype == torch.bfloat16 and device == "cpu":
+            continue  # the interpreter's types
+        rounded = [x.to(dtype).double().requires_grad_() for x in (hidden, weight)]
+        ours = [x.detach().to(device, dtype).requires_grad_() for x in rounded]
+        results = []
+        for (h, w), place, backend in ((rounded, "cpu", "reference"), (ours, device, "triton")):
+            found = linear_cross_entropy(
+                h, w, ids.to(place), label_weights=weights.to(place), z_loss=0.1, chunk=4,
+                softcap=softcap, temperature=0.8, half_logits=half, backend=backend,
+            )  # fmt: skip
+            results.append([found, *torch.autograd.grad(found, (h, w))])
+        for wanted, mine in zip(*results, strict=True):
+            error = (mine.double().cpu() - wanted).norm() / wanted.norm().clamp(min=1e-3)
+            assert float(error) < limit
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_token_outside_the_vocabulary_does_not_pass_unseen(device: str) -> None:
+    hidden, weight, ids = (x.detach().to(device) for x in inputs(3, 5))
+    ids[1] = 5
+    hidden = hidden.float().requires_grad_()
+    assert linear_cross_entropy(hidden, weight.float(), ids, backend="triton").isnan()
+
+
+class _Largest(torch.utils._python_dispatch.TorchDispatchMode):
+    """Records the number of elements of each dtype's largest result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(x, torch.Tensor):
+                self.elements[x.dtype] = max(self.elements.get(x.dtype, 0), x.numel())
+        return out
+
+
+def _all_settings(loss: bool):
+    """A call and its gradient with every feature on, padding among the tokens."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(4, 250, 8, generator=generator).bfloat16().requires_grad_()
+    weight = torch.randn(512, 8, generator=generator).bfloat16().requires_grad_()
+    bias = torch.randn(512, generator=generator).bfloat16().requires_grad_()
+    ids = torch.randint(512, (4, 250), generator=generator)
+    ids[:, 200:] = -100
+    settings = {"bias": bias, "softcap": 5.0, "temperature": 0.7, "chunk": 16, "backend": "torch"}
+    if loss:
+        found = linear_cross_entropy(hidden, weight, ids, z_loss=0.01, **settings)
+    else:
+        answer = linear_log_probs(hidden, weight, ids, entropy=True, **settings)
+        found = answer.log_probs.sum() + answer.entropy.sum() + answer.log_z.sum()
+    found.backward()
+
+
+@pytest.mark.parametrize("loss", [False, True])
+def test_nothing_of_the_size_of_all_logits_is_made(loss: bool) -> None:
+    """1,000 tokens of 512 words, 16 at a time: nothing is as large as 8,192 logits, or 8,000."""
+    with _Largest() as seen:
+        _all_settings(loss)
+    assert seen.elements[torch.float32] <= 16 * 512
+    assert seen.elements[torch.bfloat16] <= 16 * 512
+    assert max(seen.elements.values()) <= 16 * 512
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("chunk", [3, 64])
+def test_every_setting_together_has_the_gradients_of_the_definition(skip: bool, chunk: int) -> None:
+    results = []
+    for backend in ("reference", "torch"):
+        hidden, weight, ids = inputs(11, 7)
+        bias = torch.linspace(-1.0, 1.0, 7, dtype=F64).requires_grad_()
+        ids[[0, 4, 10]] = -7
+        settings = {
+            "bias": bias, "softcap": 2.5, "temperature": 0.6, "ignore_index": -7, "chunk": chunk,
+            "skip_ignored": skip, "backend": backend,
+        }  # fmt: skip
+        found = linear_log_probs(hidden, weight, ids, entropy=True, **settings)
+        upstream = torch.arange(1.0, 12.0, dtype=F64)
+        total = (upstream * (found.log_probs + 0.3 * found.log_z - 0.2 * found.entropy)).sum()
+        total = total + linear_cross_entropy(
+            hidden, weight, ids, label_weights=upstream, z_loss=0.05, **settings
+        )
+        grads = torch.autograd.grad(total, (hidden, weight, bias))
+        results.append([*found, total.detach(), *grads])
+    for wanted, mine in zip(*results, strict=True):
+        torch.testing.assert_close(mine, wanted, atol=1e-11, rtol=0)
+    assert not results[1][0][[0, 4, 10]].any()
 
 
 def test_shapes_and_types_that_do_not_fit() -> None:

@@ -28,12 +28,14 @@ class Head:
         temperature: Divides the logits.
         softcap: Bound of their absolute value before that, or ``None``.
         chunk: Tokens at a time, or ``None`` for :data:`CHUNK_ENTRIES`.
+        half_logits: Whether products of halves are rounded to halves.
     """
 
     backend: str
     temperature: float
     softcap: float | None
     chunk: int | None
+    half_logits: bool = False
 
     def chunks(self, hidden: Tensor, vocabulary: int) -> Iterator[slice]:
         """Yield the slices of rows that are computed at a time."""
@@ -164,14 +166,13 @@ class _CrossEntropy(torch.autograd.Function):
         loss = scale.new_zeros(())
         with _exact(hidden):
             for part in head.chunks(hidden, len(weight)):
-                raw = _products(hidden[part], weight, bias)
-                log_probs, log_z, entropy = _statistics(raw, tokens[part], head, entropy=False)
+                raw = _products(hidden[part], weight, bias, head.half_logits)
+                factors = (scale[part], z_loss)
+                log_probs, log_z, gradient = _rows_of_loss(
+                    raw, tokens[part], factors, head, hidden.dtype, any(wanted)
+                )
                 loss += (scale[part] * (z_loss * log_z.square() - log_probs)).sum()
-                if any(wanted):
-                    upstream = Upstream(-scale[part], 2.0 * z_loss * scale[part] * log_z)
-                    gradient = _logit_gradient(
-                        raw, tokens[part], log_z, entropy, upstream, head, hidden.dtype
-                    )
+                if gradient is not None:
                     sums.add(part, gradient)
         ctx.save_for_backward(*sums.results())
         return loss
@@ -213,6 +214,39 @@ class _GradientSums:
         weight = None if self.weight is None else self.weight.to(dtype)
         bias = None if self.bias is None else self.bias.to(dtype)
         return self.hidden, weight, bias
+
+
+def _rows_of_loss(
+    raw: Tensor,
+    tokens: Tensor,
+    factors: tuple[Tensor, float],
+    head: Head,
+    dtype: torch.dtype,
+    differentiate: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return ``(log_probs, log_z)`` of matrix products ``[n, V]`` and the loss's gradient.
+
+    Args:
+        raw: The products; they may be overwritten.
+        tokens: ``[n]``.
+        factors: Weight of each row ``[n]``, and of the squared log-normaliser.
+        head: How logits are made.
+        dtype: Of the gradient.
+        differentiate: Whether to make it.
+    """
+    scale, z_loss = factors
+    if head.backend == "triton" and differentiate:
+        from rlcore.ops.log_prob.rows_triton import cross_entropy_triton
+
+        return cross_entropy_triton(
+            raw, tokens, scale, z_loss, head.temperature, head.softcap, dtype
+        )
+    log_probs, log_z, entropy = _statistics(raw, tokens, head, entropy=False)
+    if not differentiate:
+        return log_probs, log_z, None
+    upstream = Upstream(-scale, 2.0 * z_loss * scale * log_z)
+    gradient = _logit_gradient(raw, tokens, log_z, entropy, upstream, head, dtype)
+    return log_probs, log_z, gradient
 
 
 def _statistics(
@@ -278,9 +312,12 @@ def _logits(raw: Tensor, head: Head, *, overwrite: bool) -> tuple[Tensor, Tensor
     return logits, slope
 
 
-def _products(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return ``hidden weight^T + bias``, in float32 where the device multiplies halves into it."""
-    raw = _widened(hidden, weight.T)
+def _products(hidden: Tensor, weight: Tensor, bias: Tensor | None, half: bool = False) -> Tensor:
+    """Return ``hidden weight^T + bias``, in float32 where the device multiplies halves into it.
+
+    With ``half`` they are rounded to the dtype of what is multiplied.
+    """
+    raw = hidden @ weight.T if half else _widened(hidden, weight.T)
     return raw if bias is None else raw.add_(bias)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 tl: Any = None  # triton.language, bound when the kernels are first built
 BLOCK = 4096
 """Logits of a row that one program holds at a time."""
+LARGE_BLOCK = 16_384
+"""The same where a row is read twice: the fewer rows are under way, the more stay in the L2."""
 
 
 def _capped_tanh(x):  # type: ignore[no-untyped-def]
@@ -116,6 +118,92 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     gradient += tl.where(word == tl.load(tokens_ptr + row), a, 0.0)
     gradient = gradient * slope / temperature
     tl.store(out_ptr + place, gradient.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
+    raw_ptr,
+    out_ptr,
+    tokens_ptr,
+    scale_ptr,
+    log_probs_ptr,
+    log_z_ptr,
+    vocabulary,
+    temperature,
+    softcap,
+    z_loss,
+    CAPPED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program walks one row twice: for its statistics, then for its gradient."""
+    row = tl.program_id(0).to(tl.int64)
+    token = tl.load(tokens_ptr + row)
+    scale = tl.load(scale_ptr + row)
+    raw_ptr += row * vocabulary
+    out_ptr += row * vocabulary
+    top = -float("inf")
+    total = 0.0
+    picked = 0.0
+    found = 0.0
+    for start in range(0, vocabulary, BLOCK):
+        word = start + tl.arange(0, BLOCK)
+        inside = word < vocabulary
+        z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
+        if CAPPED:
+            z = softcap * _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
+        z = tl.where(inside, z / temperature, -float("inf"))
+        higher = tl.maximum(top, tl.max(z, 0))
+        shift = tl.where(higher == -float("inf"), 0.0, higher)
+        total = total * tl.exp(top - shift) + tl.sum(tl.exp(z - shift), 0)
+        mine = inside & (word == token)
+        picked += tl.sum(tl.where(mine, z, 0.0), 0)
+        found += tl.sum(mine.to(tl.float32), 0)
+        top = higher
+    log_z = tl.log(total) + tl.where(top == -float("inf"), 0.0, top)
+    picked = tl.where(found > 0.5, picked, float("nan"))
+    tl.store(log_probs_ptr + row, picked - log_z)
+    tl.store(log_z_ptr + row, log_z)
+    factor = scale * (1.0 + 2.0 * z_loss * log_z)
+    for start in range(0, vocabulary, BLOCK):
+        word = start + tl.arange(0, BLOCK)
+        inside = word < vocabulary
+        z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
+        slope = 1.0
+        if CAPPED:
+            bent = _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
+            slope = 1.0 - bent * bent
+            z = softcap * bent
+        gradient = tl.exp(z / temperature - log_z) * factor
+        gradient -= tl.where(word == token, scale, 0.0)
+        gradient = gradient * slope / temperature
+        tl.store(out_ptr + word, gradient.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+def cross_entropy_triton(
+    raw: Tensor,
+    tokens: Tensor,
+    scale: Tensor,
+    z_loss: float,
+    temperature: float,
+    softcap: float | None,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``(log_probs, log_z, gradient)`` of rows of matrix products ``[n, V]``.
+
+    The gradient, in ``dtype``, is that of ``sum_i scale_i (z_loss log_z_i^2 - log_p_i)``; it is
+    written over the products where they have that dtype already.
+    """
+    raw, tokens, scale = raw.contiguous(), tokens.contiguous(), scale.contiguous()
+    rows, vocabulary = raw.shape
+    out = raw if raw.dtype == dtype else torch.empty_like(raw, dtype=dtype)
+    log_probs, log_z = torch.empty(2, rows, dtype=torch.float32, device=raw.device)
+    large = vocabulary > LARGE_BLOCK
+    if rows:
+        jitted(_cross_entropy_kernel, _capped_tanh)[(rows,)](
+            raw, out, tokens, scale, log_probs, log_z, vocabulary, temperature, softcap or 1.0,
+            z_loss, CAPPED=softcap is not None, BLOCK=LARGE_BLOCK if large else BLOCK,
+            num_warps=32 if large else 8,
+        )  # fmt: skip
+    return log_probs, log_z, out
 
 
 def statistics_triton(
