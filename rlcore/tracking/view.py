@@ -201,10 +201,12 @@ class RunView:
         return f"{text} {interval}".strip()
 
     def _throughput(self) -> str:
-        steps = "{perf/env_steps_per_s:,.0f} steps/s"
-        if self._reads_data():
-            steps = "{perf/tokens_per_s:,.0f} tokens/s"
-        return self._join(steps, "{perf/updates_per_s:,.0f} updates/s")
+        units = ("tokens", "updates") if self._reads_data() else ("env_steps", "updates")
+        return ", ".join(
+            f"{rate_text(self.values[name])} {unit.removeprefix('env_')}/s"
+            for unit in units
+            if (name := f"perf/{unit}_per_s") in self.values
+        )
 
     def _healthy(self) -> str:
         healthy = self.values.get("fault/healthy")
@@ -280,6 +282,11 @@ def count_text(count: float) -> str:
         if count >= max(size, 1e4):
             return f"{count / size:.4g}{unit}"
     return f"{count:.0f}"
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate: whole numbers from 10 on, two digits below, so that slow is not ``0``."""
+    return f"{rate:,.0f}" if rate >= 10 or rate == 0 else f"{rate:.2g}"
 
 
 def duration_text(seconds: float) -> str:

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from rlcore.tracking.console import LiveConsole, PlainConsole, make_console
-from rlcore.tracking.view import RunView, bytes_text, count_text, duration_text, event_line
+from rlcore.tracking.view import (
+    RunView,
+    bytes_text,
+    count_text,
+    duration_text,
+    event_line,
+    rate_text,
+)
 
 RECORD = {
     "step/env": 50_000, "step/frames": 200_000, "step/update": 100, "time/wall_s": 10.0,
@@ -129,6 +136,14 @@ def test_the_wall_clock_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_counts(count: float, text: str) -> None:
     assert count_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0.0, "0"), (0.1133, "0.11"), (9.3, "9.3"), (10.4, "10"), (1.5e6, "1,500,000")],
+)
+def test_rates(rate: float, text: str) -> None:
+    assert rate_text(rate) == text
 
 
 @pytest.mark.parametrize(
