@@ -71,7 +71,7 @@ WHERE = [pytest.param("cpu", "torch", id="torch"), *(
 @pytest.mark.parametrize(("device", "backend"), WHERE)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_the_law_is_the_softmax(temperature: float, device: str, backend: str) -> None:
-    draws = 200_000 if backend == "torch" or device == "cuda" else 2_000
+    draws = 200_000 if backend == "torch" or device == "cuda" else 100
     logits = torch.randn(64, generator=torch.Generator().manual_seed(3)).to(device)
     rows = same_rows(draws, temperature, device)
     drawn = sample(logits.expand(draws, -1), rows, backend=backend)

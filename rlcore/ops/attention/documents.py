@@ -63,6 +63,7 @@ def document_attention(
     return out.view(shape)  # type: ignore[no-any-return]
 
 
+@torch.compiler.disable
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | None) -> Tensor:
     edges = bounds.tolist()
     found = []
