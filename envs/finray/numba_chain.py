@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from envs.core.compiled import kernel
 from envs.finray.chain import Chain, bending_hessian
 from envs.finray.fluid import Fluid
 from envs.finray.lattice import WALLS
@@ -110,7 +111,7 @@ def work(ny: int, nx: int, markers: int, links: int, dtype: Any) -> Work:
     return Work(*fields, *rows, *np.zeros((4, m)), *cells, *(np.zeros(shape) for shape in shapes))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def cholesky(a):  # type: ignore[no-untyped-def]
     """Replace the lower triangle of a symmetric positive definite matrix by its factor."""
     for i in range(len(a)):
@@ -125,7 +126,7 @@ def cholesky(a):  # type: ignore[no-untyped-def]
         a[i, i] = math.sqrt(total)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def solve(factor, b):  # type: ignore[no-untyped-def]
     """Replace the columns of ``b`` by the solutions, given the Cholesky factor."""
     n, columns = b.shape
@@ -149,7 +150,7 @@ def _bend(theta, rest, i):  # type: ignore[no-untyped-def]
     return theta[i] - rest[i] - (theta[i - 1] if i else 0.0)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _set_rest(b, w, a0, a1, fraction):  # type: ignore[no-untyped-def]
     """Write the rest angles at this fraction of the control interval, and keep the last ones."""
     for i in range(len(w.rest)):
@@ -159,7 +160,7 @@ def _set_rest(b, w, a0, a1, fraction):  # type: ignore[no-untyped-def]
             w.rest[i] += (a0[a] + (a1[a] - a0[a]) * fraction) * b.turn[a, i]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _sense(f, b, w, theta, regularisation):  # type: ignore[no-untyped-def]
     """Write the fluid's resistance, applied to arms and velocities: ``z = B [arms, u, v]``."""
     m, n = b.arms.shape
@@ -182,7 +183,7 @@ def _sense(f, b, w, theta, regularisation):  # type: ignore[no-untyped-def]
     solve(w.overlap, w.z)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _project(b, w):  # type: ignore[no-untyped-def]
     """Write ``arms^T B arms`` and the pull of the fluid on each link."""
     m, n = b.arms.shape
@@ -199,7 +200,7 @@ def _project(b, w):  # type: ignore[no-untyped-def]
                 w.drag[i, j] += arm * w.z[marker, j]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _solve_rates(b, w, theta, omega):  # type: ignore[no-untyped-def]
     """Write the rates after the step into ``w.right``."""
     n = len(theta)
@@ -219,7 +220,7 @@ def _solve_rates(b, w, theta, omega):  # type: ignore[no-untyped-def]
     solve(w.left, w.right)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _push(b, w, sums):  # type: ignore[no-untyped-def]
     """Write the markers' forces on the fluid for the rates just found."""
     m, n = b.arms.shape
@@ -237,7 +238,7 @@ def _push(b, w, sums):  # type: ignore[no-untyped-def]
         sums[4] += fx * slip_x + fy * slip_y
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _turn(b, w, theta, omega, sums):  # type: ignore[no-untyped-def]
     """Turn the links by the rates just found; return the height of the tip over the links'."""
     power, height, last = 0.0, 0.0, 0.0
@@ -256,7 +257,7 @@ def _turn(b, w, theta, omega, sums):  # type: ignore[no-untyped-def]
     return height
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def advance(f, g, theta, omega, a0, a1, steps, b, fl, w, regularisation, limit, sums):  # type: ignore[no-untyped-def]
     """Advance one environment; return the steps done, largest speed, tip excursion, divergence.
 
@@ -297,7 +298,7 @@ def advance(f, g, theta, omega, a0, a1, steps, b, fl, w, regularisation, limit, 
     return done, top, tip, False
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def vacuum_steps(theta, omega, steps, b, w, trace, every):  # type: ignore[no-untyped-def]
     """Move a chain without fluid; write its angles every ``every`` steps into ``trace``.
 

@@ -14,6 +14,7 @@ import llvmlite.binding
 import numpy as np
 from numba import njit
 
+from envs.core.compiled import kernel
 from envs.finray.lattice import CX, CY, MIRROR, OPPOSITE
 
 # LLVM vectorises a loop over n arrays only if it may check at run time that they do not overlap;
@@ -29,7 +30,7 @@ def constants(omega: float, dtype: Any) -> np.ndarray:
     return np.array([1, 1 / 3, 1 / 9, 1 - omega, 0.5, 0.25], dtype)
 
 
-@njit(nogil=True, fastmath=_FAST, error_model="numpy", cache=True)
+@kernel(nogil=True, fastmath=_FAST, error_model="numpy")
 def collide_row(  # type: ignore[no-untyped-def]
     s0, s1, s2, s3, s4, s5, s6, s7, s8, fx, fy, o0, o1, o2, o3, o4, o5, o6, o7, o8, speed, k
 ):
@@ -71,7 +72,7 @@ def collide_row(  # type: ignore[no-untyped-def]
         speed[i] = uu + vv
 
 
-@njit(nogil=True, fastmath=True, error_model="numpy", cache=True)
+@kernel(nogil=True, fastmath=True, error_model="numpy")
 def largest(values):  # type: ignore[no-untyped-def]
     """Return the largest of some numbers >= 0."""
     found = values[0]
@@ -95,7 +96,7 @@ def _pulled(f, q, y, walls):  # type: ignore[no-untyped-def]
     return f[q, source, 1 - cx : nx - 1 - cx]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def fluid_step(f, g, fx, fy, forced, zero, inlet, k, walls, open_ends, speed):  # type: ignore[no-untyped-def]
     """Write into ``g`` the populations one step after ``f``.
 
@@ -150,7 +151,7 @@ def fluid_step(f, g, fx, fy, forced, zero, inlet, k, walls, open_ends, speed):  
     return top
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _close_row(g, y, inflow, k, open_ends):  # type: ignore[no-untyped-def]
     """Write the first and last column of a row."""
     last = g.shape[2] - 1
@@ -176,7 +177,7 @@ def _close_row(g, y, inflow, k, open_ends):  # type: ignore[no-untyped-def]
         g[q, y, 0] = rho * along * across
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def delta_weights(x, y, ix, iy, wx, wy):  # type: ignore[no-untyped-def]
     """Write the middle cells and three weights along each axis of the three-point delta."""
     for k in range(len(x)):
@@ -193,7 +194,7 @@ def _three(d, w):  # type: ignore[no-untyped-def]
     w[2] = (2 + 3 * d - root) / 6
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def bare_velocity(f, ix, iy, wx, wy, u, v):  # type: ignore[no-untyped-def]
     """Write the velocity at the markers after streaming, without body force."""
     ny = f.shape[1]
@@ -213,7 +214,7 @@ def bare_velocity(f, ix, iy, wx, wy, u, v):  # type: ignore[no-untyped-def]
                 v[k] += weight * jy
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def spread(force_x, force_y, ix, iy, wx, wy, fx, fy, forced):  # type: ignore[no-untyped-def]
     """Add the markers' forces to the body force of the fluid."""
     ny = fx.shape[0]
@@ -227,7 +228,7 @@ def spread(force_x, force_y, ix, iy, wx, wy, fx, fy, forced):  # type: ignore[no
                 fy[y, ix[k] + i - 1] += weight * force_y[k]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def clear(fx, fy, forced):  # type: ignore[no-untyped-def]
     """Set the forced rows back to zero force."""
     for y in range(len(forced)):
@@ -238,7 +239,7 @@ def clear(fx, fy, forced):  # type: ignore[no-untyped-def]
             forced[y] = False
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def overlap(ix, iy, wx, wy, spacing, regularisation, out):  # type: ignore[no-untyped-def]
     """Write ``spacing * sum_x delta_k delta_l`` plus a diagonal, ``[markers, markers]``."""
     for k in range(len(ix)):

@@ -7,10 +7,11 @@ import math
 import numpy as np
 from numba import njit
 
+from envs.core.compiled import kernel
 from envs.finray.numba_chain import cholesky, solve
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def many_steps(load, theta, omega, a0, a1, steps, sums):  # type: ignore[no-untyped-def]
     """Advance rays ``[n, links]`` in place; ``sums`` ``[n, 7]`` takes means and tip excursion."""
     n = theta.shape[1]
@@ -39,7 +40,7 @@ def _rest(load, a0, a1, fraction, out):  # type: ignore[no-untyped-def]
             out[i] += (a0[a] + (a1[a] - a0[a]) * fraction) * load.turn[a, i]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _levers(load, theta, omega, rows, squares):  # type: ignore[no-untyped-def]
     """Write sines, velocities relative to the stream, ``lever``, ``slide`` and the inertia."""
     n = len(theta)
@@ -60,7 +61,7 @@ def _levers(load, theta, omega, rows, squares):  # type: ignore[no-untyped-def]
             change[i] -= squares[1, i, j] * (omega[i] - omega[j]) * omega[j]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _forces(load, omega, rows, squares):  # type: ignore[no-untyped-def]
     """Write the explicit forces on each link, across and along it, and the implicit weight."""
     sin, cos, w, u, change = rows[0], rows[1], rows[2], rows[3], rows[4]
@@ -79,7 +80,7 @@ def _forces(load, omega, rows, squares):  # type: ignore[no-untyped-def]
         weight[i] = mass + damp * load.dt
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _system(load, theta, omega, rows, squares, right):  # type: ignore[no-untyped-def]
     """Write the linear system of the rates after the step."""
     n = len(theta)
@@ -110,7 +111,7 @@ def _system(load, theta, omega, rows, squares, right):  # type: ignore[no-untype
                 left[i, j] += scaled * lever[k, j]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _measure(load, theta, omega, rows, squares, right, sums):  # type: ignore[no-untyped-def]
     """Move the ray by the rates found and add up what it did."""
     n = len(theta)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from envs.labyrinth import draws, maze, units
+from envs.core.compiled import kernel
+from envs.labyrinth import draws
 from envs.labyrinth.draws import (
     CARVE_DRAW,
     CELL_DRAW,
@@ -27,16 +27,13 @@ from envs.labyrinth.maze import (
     MazeRules,
     Mazes,
 )
-from envs.labyrinth.numba_cache import check_stamp, stamp
 from envs.labyrinth.units import APPLE, FREE, HEADINGS, MAX_CELLS, PORTAL, SIDE
 
 MASK, LAST_FACTOR = draws.MASK, 0x846CA68B - (1 << 32)
-STAMP = stamp(draws, maze, units)
 
 
 def make_mazes(keys: np.ndarray, rules: MazeRules) -> Mazes:
     """Return the maze of each key; see :func:`envs.labyrinth.maze.make_mazes`."""
-    check_stamp(_stamp(), STAMP, __name__)
     n = len(keys)
     mazes = Mazes(np.empty((n, SIDE * SIDE), np.uint8), *np.empty((3, n), np.int64))
     sizes = rules.cells_min, rules.cells_max - rules.cells_min + 1
@@ -44,12 +41,7 @@ def make_mazes(keys: np.ndarray, rules: MazeRules) -> Mazes:
     return mazes
 
 
-@njit(cache=True)
-def _stamp():  # type: ignore[no-untyped-def]
-    return STAMP
-
-
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _draw(key, counter):  # type: ignore[no-untyped-def]
     mixed = (key + counter * 0x9E3779B9) & MASK
     mixed ^= mixed >> 16
@@ -59,12 +51,12 @@ def _draw(key, counter):  # type: ignore[no-untyped-def]
     return mixed ^ (mixed >> 16)
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _below(key, counter, limit):  # type: ignore[no-untyped-def]
     return (_draw(key, counter) * limit) >> 32
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def make_all(keys, sizes, counts, blocks, cells, start, heading):  # type: ignore[no-untyped-def]
     """Fill the arrays with the maze of each key."""
     for k in range(len(keys)):
@@ -77,7 +69,7 @@ def make_all(keys, sizes, counts, blocks, cells, start, heading):  # type: ignor
         start[k] = _place(key, across, counts[across, 1], blocks[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _texture(key, blocks):  # type: ignore[no-untyped-def]
     for number in range(SIDE * SIDE):
         chance = _below(key, SIGN_DRAW + number, SIGNS * SIGN_SHARE)
@@ -88,7 +80,7 @@ def _texture(key, blocks):  # type: ignore[no-untyped-def]
             blocks[number] = 1 + _below(key, ZONE_DRAW + zone, MATERIALS)
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _carve(key, across, blocks):  # type: ignore[no-untyped-def]
     path, seen = np.zeros(CELLS, np.int64), np.zeros(CELLS, np.bool_)
     path[0] = across // 2 * (MAX_CELLS + 1)
@@ -117,7 +109,7 @@ def _carve(key, across, blocks):  # type: ignore[no-untyped-def]
         path[depth] = cells[pick]
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _open_loops(key, across, loops, blocks):  # type: ignore[no-untyped-def]
     lots, count = np.empty(EDGES, np.int64), 0
     for edge in range(EDGES):
@@ -131,7 +123,7 @@ def _open_loops(key, across, loops, blocks):  # type: ignore[no-untyped-def]
         blocks[EDGE_BLOCK[order[k] & 255]] = FREE
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _place(key, across, apples, blocks):  # type: ignore[no-untyped-def]
     """Set portal and apples; return the player's cell."""
     lots, count = np.empty(CELLS, np.int64), 0

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 try:
-    from numba import njit
+    from envs.core.compiled import kernel
 except ImportError as error:  # pragma: no cover - numba is installed where the tests run
     raise ImportError(
         "labyrinth/random-v0: backend='numba' needs numba: pip install 'rlcore[fast]', "
         "or take backend='numpy'"
     ) from error
 
-from envs.labyrinth import textures, units
-from envs.labyrinth.numba_cache import check_stamp, stamp
 from envs.labyrinth.textures import LIGHT_SHIFT, LIGHTS, SIDE_LIGHT, Paint
 from envs.labyrinth.units import (
     APPLE,
@@ -49,14 +47,12 @@ HALF, TEXTURE = TEXELS // 2, TEXELS * TEXELS
 FINE, FAR_SHIFT = PLACE_BITS - TEXEL_BITS, 2 * DEPTH_BITS - PLACE_BITS
 APPLE_HALF, PORTAL_HALF = HALF_WIDTH[APPLE], HALF_WIDTH[PORTAL]
 INDEX = np.uint64  # numba tests signed indices for being negative
-STAMP = stamp(units, textures)
 
 
 class NumbaView:
     """Draws what players see; the compiled twin of :class:`envs.labyrinth.view.View`."""
 
     def __init__(self, rays: RayTables, paint: Paint) -> None:
-        check_stamp(_stamp(), STAMP, __name__)
         self._rays = (rays.forward, rays.camera, rays.ray_x, rays.ray_y, rays.cross_x,
                       rays.cross_y, rays.floor_depth)  # fmt: skip
         inks = (part.astype(np.uint32) for part in (paint.colours, paint.sky))
@@ -69,12 +65,7 @@ class NumbaView:
         return pictures.reshape(-1, SIZE, SIZE, 3)
 
 
-@njit(cache=True)
-def _stamp():  # type: ignore[no-untyped-def]
-    return STAMP
-
-
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def draw_all(rays, paint, blocks, x, y, heading, pictures):  # type: ignore[no-untyped-def]
     """Draw every player's picture into ``pictures``, uint8 ``[n, 84 * 84 * 3]``."""
     things = np.zeros((OBJECTS, 3), np.int64)  # slope, base and light of the objects of a column
@@ -88,7 +79,7 @@ def draw_all(rays, paint, blocks, x, y, heading, pictures):  # type: ignore[no-u
         _unpack(pixels, pictures[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _cast(rays, blocks, x, y, heading, column, things):  # type: ignore[no-untyped-def]
     """Walk one ray; return slope, base and light of the wall, and how many objects it met."""
     ray_x, ray_y = np.int64(rays[2][heading, column]), np.int64(rays[3][heading, column])
@@ -123,7 +114,7 @@ def _cast(rays, blocks, x, y, heading, column, things):  # type: ignore[no-untyp
     return (depth * ROW_SCALE) >> ROW_SHIFT, base, min(light, LIGHTS - 1) * LIGHTS, met
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _meet(rays, x, y, heading, column, block, at, thing):  # type: ignore[no-untyped-def]
     """Note the object in block ``at`` if the ray hits it; return how many it hit, 0 or 1."""
     cos, sin = np.int64(rays[0][heading, 0]), np.int64(rays[0][heading, 1])
@@ -142,7 +133,7 @@ def _meet(rays, x, y, heading, column, block, at, thing):  # type: ignore[no-unt
     return 1
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _rows(slope):  # type: ignore[no-untyped-def]
     """Return the first row of what has this slope, and the first row below it."""
     if slope == 0:
@@ -154,7 +145,7 @@ def _rows(slope):  # type: ignore[no-untyped-def]
     return max((first + SIZE) >> 1, 0), min((below + SIZE) >> 1, SIZE)
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _paint_column(rays, paint, wall, x, y, heading, column, pixels):  # type: ignore[no-untyped-def]
     walls, _, floor, colours, sky, floor_light = paint
     slope, base, light, _ = wall
@@ -175,7 +166,7 @@ def _paint_column(rays, paint, wall, x, y, heading, column, pixels):  # type: ig
         pixels[INDEX(row * SIZE + column)] = colours[INDEX(number)]
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _paint_thing(paint, thing, column, pixels):  # type: ignore[no-untyped-def]
     things, colours = paint[1], paint[3]
     slope, base, light = thing
@@ -186,7 +177,7 @@ def _paint_thing(paint, thing, column, pixels):  # type: ignore[no-untyped-def]
             pixels[INDEX(row * SIZE + column)] = colours[INDEX(light + number)]
 
 
-@njit(nogil=True, cache=True)
+@kernel(nogil=True)
 def _unpack(pixels, picture):  # type: ignore[no-untyped-def]
     byte = np.uint32(255)
     for k in range(SIZE * SIZE):

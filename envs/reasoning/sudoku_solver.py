@@ -109,6 +109,6 @@ class SudokuSolver:
 def _functions(backend: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     if backend == "python":
         return sudoku_search.search, sudoku_search.dig
-    from numba import njit
+    from envs.core.compiled import kernel
 
-    return njit(cache=True)(sudoku_search.search), njit(cache=True)(sudoku_search.dig)
+    return kernel()(sudoku_search.search), kernel()(sudoku_search.dig)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from envs.core.compiled import kernel
 from envs.finray.coupling import REGULARISATION
 from envs.finray.fluid import Fluid
 from envs.finray.numba_chain import Flow, Work, cholesky, flow, solve, work
@@ -67,7 +67,7 @@ def force_on_fluid(
     return force
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@kernel(nogil=True, error_model="numpy")
 def _steps(
     f: Any, g: Any, mx: Any, my: Any, spacing: Any, path: Any, speed: Any, spin: Any, fl: Flow,
     w: Work, regularisation: float, force: Any,

@@ -6,7 +6,6 @@ import pytest
 
 import envs
 from envs.core import InvalidActionError, ResetNeeded
-from envs.labyrinth import numba_cache
 from envs.labyrinth.device_env import LabyrinthDeviceEnv
 from envs.labyrinth.policies import (
     Explorer,
@@ -117,23 +116,6 @@ def test_every_backend_plays_the_same_episodes(backend):
         wanted, found = one.step(actions), other.step(actions)
         assert all(np.array_equal(a, b) for a, b in zip(wanted[:4], found[:4], strict=True))
         assert all(np.array_equal(wanted[4][name], found[4][name]) for name in wanted[4])
-
-
-def test_compiled_constants_are_checked():
-    numba_cache.check_stamp(5, 5, "kernels")
-    with pytest.raises(RuntimeError, match=r"kernels: numba's cache .* delete"):
-        numba_cache.check_stamp(5, 6, "kernels")
-    from envs.labyrinth import numba_view, textures, units
-
-    before = numba_cache.stamp(units)
-    assert before == numba_cache.stamp(units) != numba_cache.stamp(units, textures)
-    patch = pytest.MonkeyPatch()
-    with patch.context() as changed:
-        changed.setattr(units, "NEAR", 99)
-        assert numba_cache.stamp(units) != before
-        changed.setattr(numba_view, "STAMP", 1)
-        with pytest.raises(RuntimeError, match="numba_view"):
-            LabyrinthVectorEnv(1)
 
 
 # -- the form on a device -------------------------------------------------------------------------
