@@ -1,5 +1,6 @@
 """Open-loop baselines and reference policies."""
 
+import json
 import math
 
 import numpy as np
@@ -90,3 +91,21 @@ def test_a_diverged_point_comes_last_and_has_no_score():
     assert (bad.amplitude, bad.diverged) == (1.0, True)
     assert math.isnan(bad.thrust)
     assert bad.max_speed > 0.4 > good.max_speed
+
+
+def test_the_surrogate_ranks_signals_as_the_lattice_does(repo_root):
+    """Spearman's correlation of C_T over the signals that the lattice was measured with."""
+    folder = repo_root / "docs" / "results" / "finray"
+    table = json.loads((folder / "policies.json").read_text())["values"]["table"]
+    square = json.loads((folder / "square_wave.json").read_text())["values"]
+    freqs = [0.8, 1.0, 1.2, 1.4, 1.6, 2.0]
+    lattice = [table[name]["thrust"] for name in ("zero", *(f"sine {f}" for f in freqs))]
+    env = FinRayROMEnv()
+    sines = sinusoid_grid(env, amps=[0.0, 1.0], freqs=freqs)
+    ours = {(score.amplitude, score.frequency): score.thrust for score in sines}
+    surrogate = [ours[0.0, 0.8], *(ours[1.0, f] for f in freqs), square_wave(env)[0].thrust]
+    lattice.append(square["thrust"])
+    apart = np.argsort(np.argsort(surrogate)) - np.argsort(np.argsort(lattice))
+    n = len(apart)
+    assert n == 8
+    assert 1 - 6 * (apart**2).sum() / (n * (n * n - 1)) == pytest.approx(0.929, abs=0.03)
