@@ -222,9 +222,8 @@ class Supervisor:
             seat.child.dump_stack()
             time.sleep(STACK_DUMP_S)
             seat.child.end()
-            seconds = now - seat.beat_at
             self._lost(
-                seat, f"no step for {seconds:.1f} s (stack in {seat.child.log})", now, messages
+                seat, f"{self._silence(seat, now)} (stack in {seat.child.log})", now, messages
             )
         elif self._too_big(seat, now):
             seat.child.end()
@@ -247,6 +246,11 @@ class Supervisor:
         if phase == ctl.STARTING:
             return now - seat.beat_at > self.plan.start_deadline_s
         return now - seat.beat_at > max(self.plan.step_deadline_s, 20.0 * seat.seconds_per_beat)
+
+    def _silence(self, seat: ActorSeat, now: float) -> str:
+        if seat.phase == ctl.STARTING:
+            return f"not started within runtime.start_deadline_s={self.plan.start_deadline_s:g}"
+        return f"no step for {now - seat.beat_at:.1f} s"
 
     def _too_big(self, seat: ActorSeat, now: float) -> bool:
         limit = self.plan.memory_limit_mb

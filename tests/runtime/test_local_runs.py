@@ -88,21 +88,28 @@ def test_nonfinite_losses_stop_the_run_and_spare_the_parameters():
     assert local.parameters == clean.parameters  # the last good checkpoint is the newest
 
 
-def until_back(run, messages):
-    """Stop once an actor was lost, has started again and training has gone on."""
-    kinds = [(m["kind"], m.get("from")) for m in messages]
-    for index, (kind, actor) in enumerate(kinds):
-        later = kinds[index:]
-        if kind == "actor_lost" and ("started", actor) in later:
-            if ("metrics", "learner") in later[later.index(("started", actor)) :]:
-                run.request_stop()
+class UntilBack:
+    """Stops a run once an actor was lost, has started again, and every stream has gone on."""
+
+    def __init__(self):
+        self.rounds = None
+
+    def __call__(self, run, messages):
+        events = [(m["kind"], m.get("from")) for m in messages]
+        lost = next((i for i, (kind, _) in enumerate(events) if kind == "actor_lost"), None)
+        if lost is None or ("started", events[lost][1]) not in events[lost:]:
             return
+        written = run.channels.ring.written
+        if self.rounds is None:
+            self.rounds = written.copy()
+        elif (written > self.rounds).all():
+            run.request_stop()
 
 
 def test_an_actor_that_raises_is_restarted(tmp_path):
     fault = {"kind": "raise", "actor": "actor 1", "step": 20, "marker": str(tmp_path / "m")}
     outcome = train(
-        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=until_back
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=UntilBack()
     )
     assert outcome.error is None
     assert outcome.records()[-1]["fault/restarts"] == 1
@@ -115,12 +122,12 @@ def test_an_actor_that_raises_is_restarted(tmp_path):
 def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(tmp_path, kind):
     fault = {"kind": kind, "actor": "any", "step": 33, "marker": str(tmp_path / "m")}
     outcome = train(
-        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=until_back
+        "local", "async", actors=2, updates=10**9, config={"fault": fault}, watch=UntilBack()
     )
     assert outcome.error is None
     lost = outcome.of_kind("actor_lost")
     assert len(lost) == 1
-    assert lost[0]["fragments_lost"] <= 1
+    assert lost[0]["fragments_lost"] == 1  # it died in the middle of one
     assert lost[0]["cause"] == {"kill": "killed by SIGKILL", "exit": "exit status 3"}[kind]
     totals = outcome.totals
     assert totals["torn_fragments"] == 0
@@ -136,12 +143,20 @@ def test_a_hung_actor_is_found_its_stack_written_and_replaced(tmp_path):
         updates=10**9,
         config={"fault": fault},
         step_deadline_s=1.0,
-        watch=until_back,
+        watch=UntilBack(),
     )
     assert outcome.error is None
     (lost,) = outcome.of_kind("actor_lost")
     assert "no step for" in lost["cause"]
     assert "_misbehave" in (outcome.run_dir / "logs" / "actor-00.log").read_text()
+
+
+def test_an_actor_that_does_not_start_names_the_deadline():
+    outcome = train("local", "async", start_deadline_s=0.05, max_restarts=0)
+    assert isinstance(outcome.error, ActorLostError)
+    assert "actor 0: not started within runtime.start_deadline_s=0.05 (stack in" in str(
+        outcome.error
+    )
 
 
 def test_a_spent_restart_budget_ends_the_run_with_causes():
