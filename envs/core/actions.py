@@ -103,15 +103,16 @@ class ActionCheck:
             raise InvalidActionError(f"{self._id}: actions are {array.dtype}, wanted {wanted}")
 
     def _clipped(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if np.isnan(array).any():
-            raise InvalidActionError(f"{self._id}: an action is not a number: {array}")
         with np.errstate(over="ignore"):  # beyond the type's range is infinity, which is clipped
-            array = array.astype(self._dtype)  # a copy: the caller's array is never written to
-        outside = (array < self._low) | (array > self._high)
-        if outside.any():
-            np.clip(array, self._low, self._high, out=array)
-        axes = tuple(range(1, array.ndim))
-        return array, outside.sum(axes).astype(np.int64) if axes else outside.astype(np.int64)
+            own = array.astype(self._dtype)  # a copy: the caller's array is never written to
+        inside = (own >= self._low) & (own <= self._high)
+        if inside.all():
+            return own, np.zeros(len(own), np.int64)
+        if np.isnan(own).any():
+            raise InvalidActionError(f"{self._id}: an action is not a number: {array}")
+        np.clip(own, self._low, self._high, out=own)
+        clipped: np.ndarray = (~inside).sum(tuple(range(1, own.ndim))).astype(np.int64)
+        return own, clipped
 
 
 def _texts(id: str, given: list[Any], live: np.ndarray | None) -> np.ndarray:

@@ -30,13 +30,23 @@ def put(
         infos[f"_{name}"][rows] = True
 
 
+def put_but(
+    infos: dict[str, Any], info: Mapping[str, np.ndarray], n: int, rows: np.ndarray
+) -> None:
+    """Write ``info``, one entry for each environment, into ``infos`` but for ``rows``."""
+    for name, values in info.items():
+        infos[name], infos[f"_{name}"] = values.copy(), np.ones(n, bool)
+        infos[name][rows] = _blank(values)
+        infos[f"_{name}"][rows] = False
+
+
 def move(infos: dict[str, Any], ended: np.ndarray) -> dict[str, Any]:
     """Take the values of the rows ``ended`` (bool ``[n]``) out of ``infos`` and return them."""
     taken: dict[str, Any] = {}
     n, rows = len(ended), np.flatnonzero(ended)
     for name in [name for name in infos if not name.startswith("_")]:
         put(taken, {name: infos[name][rows]}, n, rows)
-        infos[name][rows] = _empty(infos[name], 1)[0]
+        infos[name][rows] = _blank(infos[name])
         infos[f"_{name}"][rows] = False
     return taken
 
@@ -53,5 +63,9 @@ def _plain(value: Any) -> Any:
 
 
 def _empty(values: np.ndarray, n: int) -> np.ndarray:
-    blank: Any = None if values.dtype == object else np.zeros((), values.dtype)
-    return np.full((n, *values.shape[1:]), blank, values.dtype)
+    shape = n, *values.shape[1:]
+    return np.full(shape, None) if values.dtype == object else np.zeros(shape, values.dtype)
+
+
+def _blank(values: np.ndarray) -> Any:
+    return None if values.dtype == object else np.zeros((), values.dtype)

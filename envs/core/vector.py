@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from envs.core.actions import ActionCheck
 from envs.core.arguments import check_choice, check_integer, check_names
 from envs.core.errors import ResetNeeded
-from envs.core.infos import move, put
+from envs.core.infos import move, put, put_but
 from envs.core.model import Model, Outcome, State
 from envs.core.saved import copied, restored
 from envs.core.seeding import generators
@@ -139,7 +139,6 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         live, over = np.flatnonzero(~self._ended), np.flatnonzero(self._ended)
         checked, clipped = self._check(actions, self.num_envs, ~self._ended)
         fresh = self.model.start([self._rngs[k] for k in over], {})
-        put(infos, self.model.start_info(fresh), self.num_envs, over)
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         truncated = np.zeros(self.num_envs, bool)
         if not len(live):
@@ -156,11 +155,11 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             self._write(over, fresh)  # so that only states of running episodes are stepped
             outcome = self.model.step(self._state, checked, self._rngs)
             self._state = outcome.state
-            info = {name: values[live] for name, values in _info(outcome, clipped).items()}
-            put(infos, info, self.num_envs, live)
-            for part, whole in zip((reward, terminated, truncated), _copied(outcome), strict=True):
-                part[live] = whole[live]
+            put_but(infos, _info(outcome, clipped), self.num_envs, over)
+            reward, terminated, truncated = _copied(outcome)
+            reward[over], terminated[over], truncated[over] = 0.0, False, False
             self._write(over, fresh)
+        put(infos, self.model.start_info(fresh), self.num_envs, over)
         self._elapsed[live] += 1
         self._elapsed[over] = 0
         return reward, terminated, truncated

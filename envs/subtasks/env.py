@@ -9,9 +9,19 @@ import numpy as np
 
 from envs.core import Model, ModelEnv, ModelVectorEnv, Outcome, State, check_integer, check_number
 from envs.subtasks.game import SubtaskGame
-from envs.subtasks.sources import UNDECIDED, Exits, FixedTask, TaskSource, UniformTasks, uniforms
+from envs.subtasks.sources import (
+    UNDECIDED,
+    Exits,
+    FixedTask,
+    TaskSource,
+    UniformTasks,
+    digits,
+    uniforms,
+)
 
 OPTIONS = ("task", "subtask", "state", "start")
+SHORT = 2**12
+"""Tasks of at most this many values leave 41 of 53 bits to the start."""
 
 
 class SubtaskModel(Model):
@@ -85,14 +95,14 @@ class SubtaskModel(Model):
         """Draw a task, then a start of its first subtask."""
         self._check_options(options)
         n = len(rngs)
-        task = self._source.plan(self.game, self.k, rngs)
+        task, chance = self._drawn(rngs)
         if "task" in options:
             task = self._given_task(options["task"], n)
         if "subtask" in options:
             task[:, 0] = self._given_subtask(options["subtask"], n)
         subtask = task[:, 0].copy()
         wide = self.wide if "start" not in options else options["start"] == "wide"
-        states = self.game.place(subtask, uniforms(rngs, self.game.draws), wide)
+        states = self.game.place(subtask, chance, wide)
         if "state" in options:
             states = self._given_state(options["state"], states.shape)
         trail = np.zeros((n, self.steps_allowed + 1, 2), np.float32)
@@ -106,6 +116,18 @@ class SubtaskModel(Model):
             "completed": zeros.copy(),
             "trail": trail,
         }
+
+    def _drawn(self, rngs: Sequence[np.random.Generator]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tasks ``[n, k]`` and uniform numbers ``[n, draws]`` for the starts.
+
+        Drawing is most of what a restart costs, so a short uniform task and a start that takes one
+        number share one draw.
+        """
+        m, draws = len(self.game.names), self.game.draws
+        if draws == 1 and type(self._source) is UniformTasks and m**self.k <= SHORT:
+            task, rest = digits(uniforms(rngs, 1)[:, 0], m, self.k)
+            return task, rest[:, None]
+        return self._source.plan(self.game, self.k, rngs), uniforms(rngs, draws)
 
     def positions(self, states: np.ndarray) -> np.ndarray:
         """Return where states are in their frame, ``[n, 2]``, for pictures."""

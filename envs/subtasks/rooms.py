@@ -12,6 +12,7 @@ import math
 import numpy as np
 from gymnasium import spaces
 
+from envs.core import check_choice
 from envs.subtasks.game import Subtask, SubtaskGame
 from envs.subtasks.walls import EXIT, INNER, ONE_DOOR, OUTER, TWO_DOORS, Walls
 
@@ -19,6 +20,7 @@ NAMES = ("left", "right", "up")
 DIRECTIONS = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
 SPEED, ANGLE = 1.0, math.pi / 2
 REWARD_SCALE, UNSAFE_REWARD = 10.0, -25.0
+BACKENDS = ("numpy", "numba")
 SHIFT = 10.0
 """From the middle of a wall to the middle of the wall opposite: one room with one wall."""
 
@@ -139,9 +141,14 @@ class RoomsGame(SubtaskGame):
 
     Args:
         two_doors: Two upper doors and no lane, instead of one door and the lane.
+        backend: ``numpy``, or ``numba`` for a compiled loop (the same numbers).
+
+    Raises:
+        ValueError: There is no such backend.
     """
 
-    def __init__(self, two_doors: bool = False) -> None:
+    def __init__(self, two_doors: bool = False, backend: str = "numpy") -> None:
+        self.backend = check_choice("RoomsGame", "backend", backend, BACKENDS)
         self.walls = TWO_DOORS if two_doors else ONE_DOOR
         self.rooms = [Room(name, self.walls) for name in NAMES]
         # The second goal of a subtask that has but one is the first again.
@@ -173,6 +180,13 @@ class RoomsGame(SubtaskGame):
         self, subtask: np.ndarray, following: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return ``following`` with its rewards, whether safe, whether at an exit."""
+        if self.backend == "numba":
+            from envs.subtasks import numba_rooms
+
+            walls = numba_rooms.doors(self.walls), self.walls.lane
+            weights = -1.0 / REWARD_SCALE, UNSAFE_REWARD
+            found = numba_rooms.judge(*walls, self._goals, weights, subtask, following)
+            return following, *found
         safe = self.walls.safe(following[:, :2], following[:, 2:])
         x, y = np.ascontiguousarray(following[:, 2]), np.ascontiguousarray(following[:, 3])
         reward = _reach(self._goals[:, 0], subtask, x, y)
@@ -194,6 +208,6 @@ def _reach(goals: np.ndarray, subtask: np.ndarray, x: np.ndarray, y: np.ndarray)
     return distance
 
 
-def rooms_game(two_doors: bool = False) -> RoomsGame:
+def rooms_game(two_doors: bool = False, backend: str = "numpy") -> RoomsGame:
     """Return the game of ``rooms-v0``, or of ``rooms-two-doors-v0``."""
-    return RoomsGame(two_doors)
+    return RoomsGame(two_doors, backend)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.core import ModelEnv, ModelVectorEnv, State
+from envs.core import ModelEnv, ModelVectorEnv, State, check_choice
 from envs.subtasks.env import SubtaskModel, task_source
-from envs.subtasks.rooms import RoomsGame
+from envs.subtasks.rooms import BACKENDS, RoomsGame
 
 
 class Rooms(SubtaskModel):
@@ -20,6 +20,7 @@ class Rooms(SubtaskModel):
         wide: Start anywhere in the inner half of the entrance instead of its right half's edge.
         reference_limits: Allow ``limit + 1`` steps, as the published code does.
         jump_obs: Give ``info["jump_obs"]``.
+        backend: ``numpy``, or ``numba`` for a compiled loop (the same numbers).
     """
 
     id = "subtasks/rooms-v0"
@@ -35,8 +36,10 @@ class Rooms(SubtaskModel):
         wide: bool = False,
         reference_limits: bool = False,
         jump_obs: bool = True,
+        backend: str = "numpy",
     ) -> None:
-        game = RoomsGame(self.two_doors)
+        check_choice(self.id, "backend", backend, BACKENDS)
+        game = RoomsGame(self.two_doors, backend)
         source = task_source(self.id, game, task)
         super().__init__(game, k, limit, bonus, source, wide, reference_limits, jump_obs)
 
@@ -62,6 +65,7 @@ class TwoDoorRooms(Rooms):
         wide: Start anywhere in the inner half of the entrance instead of its edge.
         reference_limits: Allow ``limit + 1`` steps, as the published code does.
         jump_obs: Give ``info["jump_obs"]``.
+        backend: ``numpy``, or ``numba`` for a compiled loop (the same numbers).
     """
 
     id = "subtasks/rooms-two-doors-v0"

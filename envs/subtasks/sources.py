@@ -63,22 +63,36 @@ def uniforms(rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
     return np.array([rng.random() for rng in rngs for _ in draws]).reshape(-1, count)
 
 
-def uniform_plan(m: int, k: int, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-    """Return uniformly drawn numbers below ``m``, ``[n, k]``.
+MOST_DIGITS_OF = 2.0**32
+"""A number of 53 random bits is cut into digits that take this many values at most."""
 
-    One draw of 53 random bits is cut into several digits of base ``m``, at most 2^32 values, so
-    that no digit is favoured by more than 2^-21.
+
+def digits(drawn: np.ndarray, m: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut uniform numbers ``[n]`` into ``count`` uniform digits of base ``m``.
+
+    No digit is favoured by more than 2^-21 as long as ``m**count`` is at most
+    :data:`MOST_DIGITS_OF`.
+
+    Returns:
+        The digits, int64 ``[n, count]``, and what is left: uniform numbers ``[n]`` independent of
+        them, with as many bits less as the digits took.
     """
-    digits = max(1, int(32 / np.log2(max(m, 2))))
-    plan = np.empty((len(rngs), k), np.int64)
-    for first in range(0, k, digits):
-        count = min(digits, k - first)
-        drawn = uniforms(rngs, 1)[:, 0] * float(m**count)
-        number = drawn.astype(np.int64)
-        for place in range(first, first + count):
-            plan[:, place] = number % m
-            number //= m
-    return plan
+    scaled = drawn * float(m**count)
+    number = scaled.astype(np.int64)
+    rest = scaled - number
+    plan = np.empty((len(drawn), count), np.int64)
+    for place in range(count):
+        plan[:, place] = number % m
+        number //= m
+    return plan, rest
+
+
+def uniform_plan(m: int, k: int, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+    """Return uniformly drawn numbers below ``m``, ``[n, k]``, several of each draw."""
+    most = max(1, int(np.log2(MOST_DIGITS_OF) / np.log2(max(m, 2))))
+    counts = [min(most, k - first) for first in range(0, k, most)]
+    parts = [digits(uniforms(rngs, 1)[:, 0], m, count)[0] for count in counts]
+    return np.concatenate([np.empty((len(rngs), 0), np.int64), *parts], 1)
 
 
 class UniformTasks(TaskSource):

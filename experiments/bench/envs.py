@@ -35,15 +35,17 @@ class Speed:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+NUMBA = {"backend": "numba"}
+
 SPEEDS = (
-    Speed("subtasks/rooms-v0", 1024, "plain", 3e6),
-    Speed("subtasks/rooms-two-doors-v0", 1024, "plain"),
+    Speed("subtasks/rooms-v0", 1024, "plain", 3e6, NUMBA),
+    Speed("subtasks/rooms-two-doors-v0", 1024, "plain", None, NUMBA),
     Speed("subtasks/grid-rooms-v0", 1024, "plain"),
     Speed("subtasks/f110-turn-v0", 256, "plain", 1e5, {"n_rays": 109}),
     Speed("dynamics/ks-v0", 64, "gymnasium", 2e4),
     Speed("dynamics/burgers-v0", 64, "gymnasium"),
-    Speed("dynamics/lorenz-v0", 4096, "gymnasium", 5e6),
-    Speed("dynamics/vanderpol-v0", 4096, "gymnasium", 5e6),
+    Speed("dynamics/lorenz-v0", 4096, "gymnasium", 5e6, NUMBA),
+    Speed("dynamics/vanderpol-v0", 4096, "gymnasium", 5e6, NUMBA),
     Speed("dynamics/pendulum-v0", 4096, "gymnasium"),
     Speed("dynamics/cartpole-swingup-v0", 4096, "gymnasium"),
     Speed("text/twenty-questions-v0", 1024, "plain", 1e5),
@@ -107,7 +109,9 @@ def _rows(
 
 def _of_environment(speed: Speed, repeats: int) -> dict[str, Callable[[], Row]]:
     common = {"id": speed.id, "kwargs": dict(speed.kwargs), "num_envs": speed.num_envs}
-    ours = _side(f"vector form, {speed.num_envs}", "env_steps", form="vector", **common)
+    backend = speed.kwargs.get("backend", "")
+    name = ", ".join(filter(None, (f"vector form, {speed.num_envs}", backend)))
+    ours = _side(name, "env_steps", form="vector", **common)
     peer = _side(NAMES[speed.peer], "env_steps", form=speed.peer, **common)
     return _rows(speed.id, speed.id, "steps/s", (ours, peer), speed.target, repeats)
 

@@ -78,6 +78,40 @@ def test_safety_is_that_of_an_independent_polygon_test(kind, walls, length):
     assert 0.03 < found.mean() < 0.97
 
 
+@pytest.mark.parametrize("game", [ONE, TWO], ids=["one", "two"])
+@pytest.mark.parametrize("length", [1.0, 12.0])
+def test_the_compiled_rooms_are_the_same_bit_for_bit(game, length):
+    pytest.importorskip("numba")
+    fast = RoomsGame(game is TWO, backend="numba")
+    rng = np.random.default_rng(2)
+    n = 50_000
+    moves = np.tile(rng.uniform(-6.5, 6.5, (n, 2)), 2)
+    moves[:, 2:] += rng.uniform(-length, length, (n, 2))
+    moves[: n // 2] = np.round(moves[: n // 2])  # onto surfaces, corners, the partition, no move
+    subtask = rng.integers(0, 3, n)
+    wanted, found = game.judge(subtask, moves), fast.judge(subtask, moves)
+    for want, have in zip(wanted, found, strict=True):
+        assert have.dtype == want.dtype
+        assert np.array_equal(have, want)
+    assert 0.001 < found[3].mean() < 0.2
+    assert found[2].any()
+    assert not found[2].all()
+
+
+@pytest.mark.parametrize("form", [RoomsVectorEnv, TwoDoorRoomsVectorEnv])
+def test_the_compiled_rooms_play_the_same_episodes(form):
+    pytest.importorskip("numba")
+    one, other = form(64, max_episode_steps=30), form(64, max_episode_steps=30, backend="numba")
+    assert np.array_equal(one.reset(seed=4)[0], other.reset(seed=4)[0])
+    rng = np.random.default_rng(4)
+    for _ in range(60):
+        actions = rng.uniform(-1.2, 1.2, (64, 2)).astype(np.float32)
+        wanted, found = one.step(actions), other.step(actions)
+        assert all(np.array_equal(a, b) for a, b in zip(wanted[:4], found[:4], strict=True))
+        assert wanted[4].keys() == found[4].keys()
+        assert all(np.array_equal(wanted[4][name], found[4][name]) for name in wanted[4])
+
+
 def test_the_lane_can_only_be_left_across_its_open_end():
     def safe(start, end):
         return bool(ONE_DOOR.safe(np.array(start) - 6.0, np.array(end) - 6.0))
