@@ -106,6 +106,25 @@ def test_a_stop_for_nonfinite_updates_does_not_haunt_the_resume(schedule):
     assert again.totals["updates"] == 12
 
 
+@pytest.mark.parametrize("schedule", ["serial", "hogwild"])
+def test_annealing_goes_on_where_the_run_was(schedule, monkeypatch):
+    from rlcore.learners.composed import ComposedLearner
+
+    progress, update = [], ComposedLearner.update
+
+    def watched(self, *args, **kwargs):
+        progress.append(self.progress)
+        return update(self, *args, **kwargs)
+
+    monkeypatch.setattr(ComposedLearner, "update", watched)
+    first = train("inline", schedule, updates=8)
+    assert progress == [i / 8 for i in range(8)]
+    progress.clear()
+    resumed = {"run_dir": first.run_dir, "resume": first.result["saved"], "epoch": 1}
+    assert train("inline", schedule, updates=20, **resumed).error is None
+    assert progress == [i / 20 for i in range(8, 20)]
+
+
 def test_the_delay_of_an_update_is_its_lag_after_skips_too(nan_at, monkeypatch):
     from rlcore.learners.composed import ComposedLearner
 
