@@ -4,14 +4,17 @@
 backend        how
 =============  ===============================================================================
 ``reference``  scores, softmax and sum written out over ``[S, S]``: the definition
-``torch``      torch's fused attention; masks other than causal and full are dense bool matrices
-``triton``     FlexAttention over tiles (:mod:`rlcore.ops.attention.tiles`); memory linear in ``S``
+``torch``      torch's fused attention for causal and full rows. Other masks: FlexAttention over
+               tiles (:mod:`rlcore.ops.attention.tiles`) on a GPU in half or single precision,
+               memory linear in ``S``; a dense bool matrix elsewhere
+``triton``     kernels over the same tiles (:mod:`rlcore.ops.attention.tiled`), every mask
 ``varlen``     documents as a list of sequences (:mod:`rlcore.ops.attention.documents`): causal
                masks with documents alone, each document in one piece; on a GPU half precision
 =============  ===============================================================================
 
-``auto`` takes ``triton`` for masked rows on a GPU in float16, bfloat16 or float32, and ``torch``
-for everything else; ``varlen``, whose plan waits for the device, where it is asked for.
+``auto`` is ``torch``: inside a compiled model FlexAttention is traced with what surrounds it, while
+the kernels are one opaque node that needs no compilation. ``varlen``, whose plan waits for the
+device, is taken where it is asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.documents import document_attention, document_bounds
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.tiled import TiledMask, tiled_attention, tiled_mask
 from rlcore.ops.attention.tiles import block_mask
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
 
@@ -45,6 +49,7 @@ class AttentionPlan:
         seen: Dense bool ``[B, 1, S, S]``, for the first two; ``None`` if ``causal`` says it all.
         tiles: For FlexAttention.
         bounds: Where documents begin and end, for ``varlen``.
+        tiled: For the kernels.
     """
 
     backend: str
@@ -52,6 +57,7 @@ class AttentionPlan:
     seen: Tensor | None = None
     tiles: BlockMask | None = None
     bounds: Tensor | None = None
+    tiled: TiledMask | None = None
 
 
 def plan_attention(
@@ -73,16 +79,18 @@ def plan_attention(
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
     if backend == "varlen":
         return _document_plan(mask, like)
-    plain = mask.shape is None
-    if backend == "auto" and plain:
-        backend = "torch"
-    chosen = resolve_backend(backend, like, triton_dtypes=HALF_AND_SINGLE)
-    if chosen == "triton":
-        return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
+    chosen = resolve_backend(
+        "torch" if backend == "auto" else backend, like, triton_dtypes=HALF_AND_SINGLE
+    )
     if chosen == "numba":
         raise ConfigError("attention has no numba backend; wanted reference, torch or triton")
-    if plain and chosen == "torch":
+    if chosen == "triton":
+        tiled = tiled_mask(mask, shape, like.device)
+        return AttentionPlan(chosen, mask.causal, tiled=tiled)
+    if chosen == "torch" and mask.shape is None:
         return AttentionPlan(chosen, mask.causal)
+    if chosen == "torch" and like.device.type == "cuda" and like.dtype in HALF_AND_SINGLE:
+        return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
     return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
 
 
@@ -121,6 +129,8 @@ def attention(
     plan = mask if isinstance(mask, AttentionPlan) else plan_attention(mask, q.shape[:2], q)
     if plan.bounds is not None:
         return document_attention(q, k, v, plan.bounds, scale)
+    if plan.tiled is not None:
+        return tiled_attention(q, k, v, plan.tiled, q.shape[-1] ** -0.5 if scale is None else scale)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if plan.backend == "reference" and plan.seen is not None:
         return _reference(q, k, v, plan.seen, scale).transpose(1, 2)

@@ -1,9 +1,12 @@
-"""Masks as tables of tiles for FlexAttention: what is hidden is skipped, no ``S x S`` is made.
+"""Masks as tables of tiles: what is hidden is skipped, no ``S x S`` is made.
 
 A mask says of each tile of 128 x 128 (query, key) pairs from the extremes of its numbers whether no
 pair can be visible (skipped), all are (computed without a test) or it is open (tested pair by
 pair). That takes ``O((S / 128)^2)`` numbers a row. The judgement errs to the open side only: rules
 that meet in one tile may hide all of it without any of them hiding it alone.
+
+FlexAttention takes the tables as a ``BlockMask``, the kernels of
+:mod:`~rlcore.ops.attention.tiled_triton` as :class:`TileLists`.
 
 Legend: ``B`` rows, ``S`` tokens, ``T`` tiles of a row.
 """
@@ -11,6 +14,7 @@ Legend: ``B`` rows, ``S`` tokens, ``T`` tiles of a row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -111,6 +115,45 @@ def block_mask(
         mask_mod=pair_rule(mask),
         seq_lengths=(shape[1], shape[1]),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileLists:
+    """The tiles that kernels visit, hidden ones left out.
+
+    Each member is ``(full, fulls, open, opens)``: int32 ``[B, T, T]`` lists of partner tiles, of
+    which the first ``[B, T]`` count; those where all pairs are visible and those to be tested.
+
+    Attributes:
+        of_queries: For each query tile its key tiles.
+        of_keys: For each key tile its query tiles.
+    """
+
+    of_queries: tuple[Tensor, Tensor, Tensor, Tensor]
+    of_keys: tuple[Tensor, Tensor, Tensor, Tensor]
+
+    @property
+    def visited(self) -> Tensor:
+        """How many tiles each row has, int64 ``[B]``."""
+        _, fulls, _, opens = self.of_queries
+        return (fulls + opens).sum(-1)
+
+
+def tile_lists(
+    mask: AttentionMask, shape: tuple[int, int], device: torch.device | None = None
+) -> TileLists:
+    """Return the mask as the Triton kernels take it; arguments as for :func:`tile_tables`."""
+    visible, full = tile_tables(mask, shape, device)
+    visible, full = (table.expand(shape[0], -1, -1).clone() for table in (visible, full))
+    if shape[1] % TILE:
+        full[:, :, -1] = False  # its last keys lie behind the row: no tile of them is full
+    tested = visible & ~full
+    return TileLists(_both_listed(full, tested), _both_listed(full.mT, tested.mT))
+
+
+def _both_listed(full: Tensor, tested: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (fulls, full_list), (opens, open_list) = _listed(full), _listed(tested)
+    return full_list[:, 0].contiguous(), fulls[:, 0], open_list[:, 0].contiguous(), opens[:, 0]
 
 
 def _listed(table: Tensor) -> tuple[Tensor, Tensor]:
