@@ -20,6 +20,7 @@ from tests.inference.arithmetic_model import ArithmeticRunner, check_counts, che
 
 VOCAB = 11
 STOP = 3
+STOPPED = (State.HELD, State.GONE)
 
 
 def make_engine(blocks: int, rows: int, chunk: int, overlaps: bool, cache: bool) -> Engine:
@@ -51,7 +52,7 @@ class Machine:
 
     def act(self) -> None:
         choices = [
-            (self.submit, 5), (self.step, 60), (self.fork, 6), (self.join, 6), (self.stop, 6),
+            (self.submit, 8), (self.step, 60), (self.fork, 14), (self.join, 14), (self.stop, 10),
             (self.drop, 2), (self.extend, 3), (self.abort, 1), (self.talk, 3), (self.close, 1),
             (self.new_weights, 0.3), (self.finish, 4), (self.peek, 2),
         ]  # fmt: skip
@@ -102,8 +103,9 @@ class Machine:
 
     def join(self) -> None:
         found = self.branches(State.FORKED)
+        ready = [b for b in found if all(c.state in STOPPED for c in b._branch.fork.children)]
         if found:
-            parent = self.r.choice(found)
+            parent = self.r.choice(ready or found)
             count = len(parent._branch.fork.children)
             order = self.r.sample(range(count), self.r.randint(0, count))
             parent.join(self.r.choice([None, order]), self.tokens(self.r.randint(1, 3)))
