@@ -5,7 +5,8 @@ shared memory of its own, a file system that is read-only but for a scratch fold
 Landlock rules that leave it the interpreter's files to read, a filter that refuses to start
 processes and to open sockets, limits of CPU time, memory, file size and open files, no environment
 variables and a wall clock limit after which the namespace dies. Where a layer is not to be had the
-run is refused. What is not hidden: whether a file of a known name exists, its size and its times.
+run is refused. What is not hidden: of a file of known name that it exists,
+its size, times and attributes, and where a link points.
 
 Isolation ``process`` sets the limits and kills the process group, no more. It has to be asked for
 by name and is NOT a security boundary: the program can read files, connect to the network and leave

@@ -31,14 +31,16 @@ READ = EXECUTE | READ_FILE | READ_DIR
 # processes, tracing, mounts, kernel keys, modules and BPF, io_uring, other processes' memory, new
 # namespaces, handles, anonymous files; sockets, as one can be reached by its name in the file
 # system, which neither Landlock nor a network of its own prevents; and shared memory, semaphores
-# and message queues, which outlive their mapping and so are no address space that a limit counts.
+# and message queues, which outlive their mapping and so are no address space that a limit counts;
+# and watches on files, which tell the names of new ones in folders that cannot be read.
 CALLS = {
     "x86_64": (0xC000003E, 56, 435, (57, 58, 101, 135, 155, 161, 163, 165, 166, 167, 169, 175, 176,
                179, 246, 248, 249, 250, 272, 298, 303, 304, 308, 310, 311, 313, 319, 320, 321, 323,
-               425, 426, 427, 428, 429, 430, 431, 432, 29, 30, 31, 41, 53, 64, 68, 240, 447)),
+               425, 426, 427, 428, 429, 430, 431, 432, 29, 30, 31, 41, 53, 64, 68, 240, 447, 253,
+               254, 294)),
     "aarch64": (0xC00000B7, 220, 435, (117, 92, 41, 51, 89, 40, 39, 224, 142, 105, 106, 60, 104,
                 217, 218, 219, 97, 241, 264, 265, 268, 270, 271, 273, 279, 294, 280, 282, 425, 426,
-                427, 428, 429, 430, 431, 432, 180, 186, 190, 194, 195, 196, 198, 199, 447)),
+                427, 428, 429, 430, 431, 432, 180, 186, 190, 194, 195, 196, 198, 199, 447, 26, 27)),
 }  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)

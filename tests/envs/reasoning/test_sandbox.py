@@ -102,6 +102,8 @@ REFUSED = {
                       "assert l.shmget(0, 2**28, 0o1600) >= 0, c.get_errno()", "AssertionError: 1"),
     "a message queue": ("import ctypes as c; l = c.CDLL(None, use_errno=True)\n"
                         "assert l.msgget(0, 0o1600) >= 0, c.get_errno()", "AssertionError: 1"),
+    "watch a folder": ("import ctypes as c; l = c.CDLL(None, use_errno=True)\n"
+                       "assert l.inotify_init1(0) >= 0, c.get_errno()", "AssertionError: 1"),
     "memory without a name": ("import os; os.memfd_create('a')", "PermissionError"),
     "memory": ("bytearray(2**30)", "MemoryError"),
     "a large file": ("open('f', 'wb').write(bytes(2**21))", "File too large"),
