@@ -47,6 +47,11 @@ def test_a_fragment_that_is_not_trained_on_wakes_its_writer(damaged, tmp_path, m
     assert not run.loop.step()
     assert len(signals) == STREAMS
     assert run.channels.ring.ready_count() < run.channels.ring.slots
+    totals = run.loop.totals
+    assert totals.torn_fragments == (STREAMS if damaged else 0)
+    assert totals.dropped_fragments == (0 if damaged else STREAMS)
+    assert totals.dropped_steps == totals.env_steps
+    assert bool(totals.dropped_steps) is not damaged
     run.close()
 
 

@@ -68,6 +68,8 @@ def test_bad_updates_change_nothing_and_are_counted(kind: str, spoil, tmp_path: 
     assert (last["step/update"], last["fault/nonfinite"]) == (len(seen) - 3, 3)
     same = [i for i, (a, b) in enumerate(itertools.pairwise(seen), 1) if torch.equal(a, b)]
     assert same == [3, 4, 9]
+    totals = Checkpointer(run.path / "checkpoints").load("latest").state["totals"]
+    assert 0 < totals["env_steps"] - totals["trained_steps"] <= 3 * 4 * 8
 
 
 def test_five_in_a_row_stop_the_run_and_leave_the_last_good_parameters(
