@@ -138,10 +138,10 @@ def _print_resolved(files: list[str], overrides: list[str]) -> None:
     typer.echo(_load(files, overrides).text, nl=False)
 
 
-def _load(files: list[str], overrides: list[str], make_env: bool = False) -> ResolvedConfig:
+def _load(files: list[str], overrides: list[str], try_out: bool = False) -> ResolvedConfig:
     from experiments.validate import load_config
 
-    return load_config(files, overrides, make_env=make_env)
+    return load_config(files, overrides, try_out=try_out)
 
 
 def _closing_words(run: Run) -> None:
@@ -169,7 +169,10 @@ def _closing_words(run: Run) -> None:
 def validate(
     arguments: Arguments = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Also make one environment and the network.")
+        bool,
+        typer.Option(
+            "--strict", help="Also make one environment and network, and find the device."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -178,7 +181,7 @@ def validate(
     try:
         if not files:
             raise ConfigError("nothing to validate: give an experiment file")
-        resolved = _load(files, overrides, make_env=strict)
+        resolved = _load(files, overrides, try_out=strict)
         if strict:
             build_on_meta(resolved)
     except (ConfigError, MissingDependencyError) as error:

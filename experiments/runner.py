@@ -80,7 +80,7 @@ def run(
         RlcoreError: Training failed; the message says where the last checkpoint is.
     """
     _check_overrides(overrides)
-    resolved = load_config(config, overrides, make_env=True)
+    resolved = load_config(config, overrides, try_out=True)
     settings = resolved.config
     choose_mode(wandb or settings.track.wandb.mode)  # refused before there is a folder
     folder = RunFolder.create(

@@ -52,7 +52,7 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     look_up: bool = True,
-    make_env: bool = False,
+    try_out: bool = False,
 ) -> ResolvedConfig:
     """Read, merge and check an experiment.
 
@@ -60,7 +60,8 @@ def load_config(
         source: A file, several files (merged left to right), or a mapping.
         overrides: ``key=value``, ``key=`` (null), ``key~`` (remove).
         look_up: Whether to look the environment up, which imports Gymnasium and ``env.module``.
-        make_env: Whether to make one as well, which its constructor may refuse.
+        try_out: Whether to make one as well, which its constructor may refuse, and to see whether
+            this machine has the learner's device.
 
     Raises:
         ConfigProblems: Everything that is wrong, each with its place.
@@ -76,7 +77,9 @@ def load_config(
     cross_check(binder)
     env = binder.sections.get("env")
     if look_up and env is not None and not any(binder.troubled(("env", n)) for n in _LOOKED_AT):
-        _look_up(env, binder, make_env and not binder.troubled(("env",)))
+        _look_up(env, binder, try_out and not binder.troubled(("env",)))
+    if try_out:
+        _look_for_device(binder)
     if binder.problems:
         raise ConfigProblems(name, binder.problems)
     resolved = plain(config)
@@ -97,6 +100,17 @@ def _look_up(env: Any, binder: Binder, make_env: bool) -> None:
     except MissingDependencyError:
         if not binder.problems:  # what can be corrected in the file comes first
             raise
+
+
+def _look_for_device(binder: Binder) -> None:
+    learner = binder.sections.get("learner")
+    if learner is None or learner.device != "cuda" or binder.troubled(("learner", "device")):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        message = "'cuda' is asked for, but torch sees no CUDA device: use 'auto' or 'cpu'"
+        binder.problem(("learner", "device"), message, "learner")
 
 
 def _check_version(tree: Tree, name: str) -> None:

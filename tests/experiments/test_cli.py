@@ -395,6 +395,19 @@ def test_strict_makes_environment_and_network(
     assert "no_such" in capsys.readouterr().err
 
 
+def test_a_device_that_is_not_there_is_told_before_there_is_a_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    wanted = ["small.yaml", "learner.device=cuda"]
+    assert cli.main(["validate", *wanted]) == 0  # it may be meant for another machine
+    for words in (["run", *wanted], ["validate", "--strict", *wanted]):
+        assert cli.main(words) == 2
+        assert "override #1" in (err := capsys.readouterr().err)
+        assert "torch sees no CUDA device: use 'auto' or 'cpu'" in err
+    assert not Path("runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "video"),
     [(["--video"], ""), (["--video", "a.mp4"], "a.mp4"), (["--video=a.gif"], "a.gif"), ([], None)],
