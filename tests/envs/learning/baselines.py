@@ -34,6 +34,7 @@ class Learner:
         steps: Environment steps in all.
         wanted: Share of the way from random to the best reference that every seed passes.
         frames: Observations stacked.
+        kwargs: Arguments of the environment.
         options: Further arguments of the algorithm.
     """
 
@@ -41,6 +42,7 @@ class Learner:
     steps: int
     wanted: float
     frames: int = 1
+    kwargs: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -55,7 +57,15 @@ LEARNERS = {
     "memory/stateless-cartpole-v0": Learner("ppo", 60_000, 0.3, frames=4),
     "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
     "finray/rom-v0": Learner("sac", 6_000, 0.3),
-    "subtasks/rooms-v0": Learner("sac", 8_000, 0.05),
+    "subtasks/rooms-v0": Learner("sac", 8_000, 0.08),
+    "subtasks/rooms-two-doors-v0": Learner("sac", 8_000, 0.08),
+    "subtasks/grid-rooms-v0": Learner("ppo", 50_000, 0.15),
+    "subtasks/f110-turn-v0": Learner(
+        "ppo", 40_000, 0.3, kwargs={"n_rays": 55, "scaled": True, "jump_obs": False}
+    ),
+    "memory/t-maze-v0": Learner("ppo", 30_000, 0.5),
+    "memory/memory-chain-v0": Learner("ppo", 40_000, 0.5, frames=21),
+    "memory/repeat-previous-v0": Learner("ppo", 40_000, 0.5, frames=5),
 }
 
 
@@ -111,7 +121,7 @@ def _venv(id: str, learner: Learner, n: int) -> Any:
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
-    venv: Any = DummyVecEnv([lambda: Monitor(_env(id)) for _ in range(n)])
+    venv: Any = DummyVecEnv([lambda: Monitor(_env(id, learner)) for _ in range(n)])
     if learner.frames > 1:
         venv = VecFrameStack(venv, learner.frames)
     if learner.algorithm == "ppo":
@@ -119,18 +129,45 @@ def _venv(id: str, learner: Learner, n: int) -> Any:
     return venv
 
 
-def _env(id: str) -> gymnasium.Env[Any, Any]:
+def _env(id: str, learner: Learner) -> gymnasium.Env[Any, Any]:
+    """Return the environment with observations that a perceptron reads."""
     assert envs
-    env = gymnasium.make(id, disable_env_checker=True)
+    env = gymnasium.make(id, disable_env_checker=True, **learner.kwargs)
     if env.observation_space.dtype == np.uint8:  # planes of 0 and 255, as numbers of 0 and 1
         shape = (int(np.prod(env.observation_space.shape)),)
         space = gymnasium.spaces.Box(0.0, 1.0, shape, np.float32)
         env = gymnasium.wrappers.TransformObservation(env, _unit, space)
-    return env
+    elif isinstance(env.observation_space, gymnasium.spaces.Discrete):
+        env = gymnasium.wrappers.FlattenObservation(env)
+    return Told(env) if id.startswith("subtasks/") else env
 
 
 def _unit(obs: np.ndarray) -> np.ndarray:
     return (obs.reshape(-1) / 255).astype(np.float32)
+
+
+class Told(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Appends the number of the subtask, one-hot: one policy for all of them must know it."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._n = len(env.unwrapped.model.game.names)  # type: ignore[attr-defined]
+        size = int(np.prod(env.observation_space.shape)) + self._n
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+    def _with(self, obs: Any, info: dict[str, Any]) -> np.ndarray:
+        told = np.eye(self._n, dtype=np.float32)[info["subtask"]]
+        return np.concatenate([np.asarray(obs, np.float32), told])
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Start an episode."""
+        obs, info = self.env.reset(**kwargs)
+        return self._with(obs, info), info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        return self._with(obs, info), reward, terminated, truncated, info
 
 
 def main() -> None:
