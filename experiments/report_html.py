@@ -18,7 +18,7 @@ from urllib.parse import quote
 from experiments.runs import Record, Run, flatten, last_values, resolve_run
 from experiments.svg_chart import Series, line_chart
 from rlcore.redact import Redactor
-from rlcore.tracking.view import count_text, duration_text
+from rlcore.tracking.view import count_text, duration_text, event_line
 
 REPORT_FILE = "report.html"
 EMBED_BYTES = 4_000_000
@@ -223,7 +223,7 @@ def _episodes(evaluation: Mapping[str, Any]) -> str:
         return ""
     columns = list(dict.fromkeys(str(key) for episode in episodes for key in episode))
     rows = [
-        [str(number), *(_number(episode.get(column)) for column in columns)]
+        [str(number), *(_cell(column, episode.get(column)) for column in columns)]
         for number, episode in enumerate(episodes)
     ]
     table = _table(["episode", *columns], rows, numeric=range(len(columns) + 1))
@@ -260,15 +260,22 @@ def _events(events: Sequence[Mapping[str, Any]]) -> str:
     shown = events[-MAX_EVENTS:]
     rows = []
     for event in shown:
-        rest = {k: v for k, v in event.items() if k not in ("time", "kind", "step/env")}
-        text = rest.pop("message", None)
-        extra = ", ".join(f"{name}: {value}" for name, value in flatten(rest).items())
-        said = "; ".join(str(part) for part in (text, extra) if part)
         step = _number(event.get("step/env"))
-        rows.append([str(event.get("time", "")), step, str(event.get("kind", "")), said])
+        kind = str(event.get("kind", ""))
+        rows.append([str(event.get("time", "")), step, kind, _said(kind, event)])
     cut = f" (the last {MAX_EVENTS} of {len(events)})" if len(events) > MAX_EVENTS else ""
     table = _table(["time", "steps", "event", "what"], rows, numeric=(1,))
     return f'<h2>Events and faults{cut}</h2><div class="card scroll">{table}</div>'
+
+
+def _said(kind: str, event: Mapping[str, Any]) -> str:
+    """Return what an event says: its message and where it is from, or its fields as a sentence."""
+    fields = {k: v for k, v in event.items() if k not in ("time", "kind", "step/env")}
+    text = fields.pop("message", None)
+    if text is None:
+        return event_line(kind, flatten(fields)).partition(": ")[2]
+    extra = ", ".join(f"{name}: {value}" for name, value in flatten(fields).items())
+    return "; ".join(str(part) for part in (text, extra) if part)
 
 
 def _mapping(title: str, values: Mapping[str, Any], fold: bool = True) -> str:
@@ -304,6 +311,10 @@ def _number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "" if value is None else str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def _cell(column: str, value: Any) -> str:
+    return _plain(value) if column == "seed" else _number(value)
 
 
 def _plain(value: Any) -> str:

@@ -242,7 +242,8 @@ def event_line(kind: str, fields: Mapping[str, Any]) -> str:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             message = _SENTENCES[kind](fields)
     if message is None:
-        message = ", ".join(f"{name} {value}" for name, value in fields.items())
+        said = (f"{name} {value}" for name, value in fields.items() if value is not None)
+        message = ", ".join(said)
     text = f"{kind}: {message}" if message else kind
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= LINE_LENGTH else clean[: LINE_LENGTH - 1] + "…"

@@ -56,6 +56,25 @@ def test_the_last_versions_are_kept(copies):
         reader.pull_exact(6 - copies)
 
 
+def test_a_version_cannot_be_read_while_it_is_overwritten():
+    """The writer is caught between two tensors: the old version is half gone, the new not there."""
+    store = ParamStore(TensorLayout.of(Net()))
+    into = torch.empty(store.layout.size, dtype=torch.uint8)
+
+    class Watched(dict):
+        def __getitem__(self, name):
+            during.append([store.read(version, into) for version in range(3)])
+            assert store.version == 1
+            return super().__getitem__(name)
+
+    during = []
+    for version in range(2):
+        store.publish(filled(store.layout, version), version)
+    store.publish(Watched(filled(store.layout, 2)), 2)
+    assert during == [[False, True, False]] * 3
+    assert [store.read(version, into) for version in range(3)] == [False, True, True]
+
+
 def test_layout_does_not_need_memory():
     with torch.device("meta"):
         layout = TensorLayout.of(Net(1000))
