@@ -224,8 +224,9 @@ def test_the_last_exit_ends_the_task():
     assert info["jump_obs"].any(), "a learner may go on from it"
 
 
-def test_an_unsafe_move_is_the_end():
-    env = RoomsEnv()
+@pytest.mark.parametrize("limit", [25, 1])
+def test_an_unsafe_move_is_the_end_with_the_last_step_too(limit):
+    env = RoomsEnv(limit=limit)
     env.reset(seed=0, options={"state": [3.5, 3.5, 3.5, 3.5], "subtask": "left"})
     _, reward, terminated, truncated, info = env.step(np.array([1.0, 0.0], np.float32))
     assert (terminated, truncated, info["unsafe"], info["exit"]) == (True, False, True, False)
