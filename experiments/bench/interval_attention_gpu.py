@@ -25,6 +25,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -201,16 +202,14 @@ def launch_section(dim: int, until: float) -> dict[str, Any]:
         changed = {part: getattr(usual, part) for part in ("forward", "queries", "keys")}
         changed[name] = launch
         launches = type(usual)(**changed)
+        run: Callable[[], Any]
         if name == "forward":
-            call = Call(lambda at=launch: tiled_forward(q, k, v, every[:4], rules, True, scale, at))
+            run = partial(tiled_forward, q, k, v, every[:4], rules, True, scale, launch)
         else:  # both halves of the backward pass, one of them cut in another way
-            call = Call(
-                lambda at=launches: tiled_backward(
-                    slope, (q, k, v, out, lse), every, rules, True, scale, at
-                )
-            )
+            saved = (q, k, v, out, lse)
+            run = partial(tiled_backward, slope, saved, every, rules, True, scale, launches)
         try:
-            found[f"{name} {_say(launch)}"] = interleaved({"us": call}, 1, 5)["us"]["us"]  # type: ignore[dict-item]
+            found[f"{name} {_say(launch)}"] = interleaved({"us": Call(run)}, 1, 5)["us"]["us"]  # type: ignore[dict-item]
         except Exception as problem:  # a cut that does not fit says so; the others go on
             found[f"{name} {_say(launch)}"] = f"{type(problem).__name__}: {problem}"[:200]
     return found

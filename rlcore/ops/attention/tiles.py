@@ -63,10 +63,11 @@ def tile_tables(
         visible = visible & (low[:, None, :] <= high[:, :, None])
         full = full & (high[:, None, :] <= low[:, :, None])
     if mask.intervals is not None:
-        (gs_low, gs_high), (ps_low, ps_high) = (
-            _extremes(part[..., tokens], keep=True) for part in mask.intervals
-        )
+        gs, ps = (part[..., tokens] for part in mask.intervals)
+        (_, gs_high), (ps_low, ps_high) = (_extremes(part, keep=True) for part in (gs, ps))
         visible = visible & ~((gs_high <= first) & (last < ps_low)).any(1)
+        # A query that hides nothing at a level says nothing about where the others begin to.
+        gs_low, _ = _extremes(torch.where(ps > gs, gs, length), keep=True)
         full = full & ((ps_high <= first) | (last < gs_low)).all(1)
     if mask.padding is not None:
         low, high = _extremes(mask.padding[:, tokens].to(torch.int32))
