@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from experiments.driver_log import driver_log
 from experiments.evaluator import Evaluator
 from experiments.run_folder import RunFolder
 from experiments.runs import CONFIG_FILE, Run, resolve_run
@@ -222,6 +223,10 @@ class Session:
 
     def train(self) -> Run:
         """Train until a limit is met; return the run."""
+        with driver_log(self.folder.logs):
+            return self._train()
+
+    def _train(self) -> Run:
         self.tracker.event("state", state="starting", waiting_for="torch and the environments")
         try:
             with self._signals():
