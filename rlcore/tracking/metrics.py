@@ -92,6 +92,9 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("policy/kl", "nats", "KL of the acting from the learner's policy, k3 estimator: "
      "mean of `r - 1 - log r`, `r = pi/mu`."),
     ("policy/clip_frac", "share", "Transitions whose probability ratio was clipped by the loss."),
+    ("policy/dual_clip_frac", "share", "Tokens whose objective was held at the lower bound of dual "
+     "clipping."),
+    ("policy/objective", "advantage", "The objective that was maximised; minus the policy loss."),
     ("policy/std_mean", "action units", "Mean standard deviation of a Gaussian policy."),
     ("value/explained_variance", "share", "1 - Var[target - value] / Var[target]; 1 is perfect, "
      "below 0 is worse than a constant."),
@@ -111,6 +114,10 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("is/ratio_max", "1", "Largest `pi/mu` of the batch."),
     ("is/ess", "share", "Effective sample size over batch size: `(sum r)^2 / (n sum r^2)`."),
     ("is/clip_frac", "share", "Transitions whose importance weight was truncated."),
+    ("is/weight_mean", "1", "Mean weight of the tokens that train, after truncation or masking."),
+    ("is/weight_max", "1", "Largest of them."),
+    ("is/dropped_frac", "share", "Tokens of sequences left out because the geometric mean of their "
+     "`pi/mu` is outside the band."),
     ("perf/env_steps_per_s", "steps/s", "Environment steps delivered to the learner."),
     ("perf/trained_steps_per_s", "steps/s", "Environment steps trained on."),
     ("perf/tokens_per_s", "tokens/s", "Tokens of a data set trained on."),

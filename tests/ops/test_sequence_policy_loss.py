@@ -21,6 +21,7 @@ from rlcore.ops.policy_loss import (
 )
 from rlcore.ops.policy_loss.filters import judge_invalid
 from rlcore.ops.policy_loss.kl import kl_estimate
+from rlcore.tracking.metrics import unknown_names
 
 B, S = 5, 7
 
@@ -76,8 +77,9 @@ def test_forced_tokens_change_nothing() -> None:
     changed.requires_grad_()
     for name, preset in PRESETS.items():
         settings = preset.loss_settings()
-        before, _ = policy_loss(c["logp"], c["adv"], c["mask"], old_logp=c["old"], **settings)
-        after, _ = policy_loss(changed, c["adv"], c["mask"], old_logp=c["old"], **settings)
+        settings |= {"old_logp": c["old"], "behaviour_logp": c["mu"]}
+        before, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+        after, _ = policy_loss(changed, c["adv"], c["mask"], **settings)
         assert before.item() == after.item(), name
         slope = gradient(after, changed)
         assert (slope[~c["mask"]] == 0.0).all(), name
@@ -165,7 +167,7 @@ def test_without_lag_a_correction_changes_no_bit() -> None:
     c = case()
     for name, preset in PRESETS.items():
         settings = preset.loss_settings() | {"behaviour_logp": c["logp"].detach()}
-        plain, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+        plain, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings | {"correction": None})
         settings["correction"] = Correction()
         corrected, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
         assert plain.item() == corrected.item(), name
@@ -220,10 +222,18 @@ def test_no_token_gives_a_loss_of_zero_with_a_gradient_of_zero() -> None:
     c = case()
     nothing = torch.zeros(B, S, dtype=torch.bool)
     for name, preset in PRESETS.items():
-        loss, metrics = policy_loss(c["logp"], c["adv"], nothing, **preset.loss_settings())
+        settings = preset.loss_settings() | {"behaviour_logp": c["mu"]}
+        loss, metrics = policy_loss(c["logp"], c["adv"], nothing, **settings)
         assert loss.item() == 0.0, name
         assert (gradient(loss, c["logp"]) == 0.0).all(), name
         assert all(math.isfinite(float(m)) for m in metrics.values()), name
+    none = torch.zeros(0, dtype=torch.float64, requires_grad=True)
+    loss, metrics = policy_loss(
+        none, none.detach(), none > 0, behaviour_logp=none.detach(), correction=Correction(),
+        sequence_ids=torch.zeros(0, dtype=torch.int64),
+    )  # fmt: skip
+    assert loss.item() == 0.0
+    assert all(math.isfinite(float(m)) for m in metrics.values())
 
 
 def test_bad_input_is_named() -> None:
@@ -329,6 +339,81 @@ def test_the_penalty_has_the_value_of_its_estimate_and_the_gradient_of_the_kl(
         assert value.item() == pytest.approx(kl.item(), rel=1e-9)
 
 
+@pytest.mark.parametrize(("estimator", "wanted"), [("k1", "0"), ("k2", "kl"), ("k3", "reverse")])
+def test_differentiating_an_estimate_gives_what_is_documented(estimator: Any, wanted: str) -> None:
+    """In expectation over tokens of pi: nothing, KL(pi || ref), or KL(ref || pi)."""
+    generator = torch.Generator().manual_seed(4)
+    theta = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
+    ref = torch.randn(6, generator=generator, dtype=torch.float64).log_softmax(-1)
+    logp = theta.log_softmax(-1)
+    found = gradient((logp.detach().exp() * kl_estimate(logp, ref, estimator)).sum(), theta)
+    pi = theta.log_softmax(-1)
+    exact = {
+        "0": (0.0 * pi).sum(),
+        "kl": (pi.exp() * (pi - ref)).sum(),
+        "reverse": (ref.exp() * (ref - pi)).sum(),
+    }[wanted]
+    assert torch.allclose(found, gradient(exact, theta), atol=1e-12)
+
+
+@pytest.mark.parametrize("agg", ["token_mean", "seq_mean_token_mean", "seq_mean_token_sum"])
+@pytest.mark.parametrize("ratio", ["token", "sequence", "geometric"])
+@pytest.mark.parametrize("clip", [None, Clip(0.1, 0.28), Clip(0.2, 0.2, 1.5)])
+def test_gradients_equal_finite_differences(ratio: Any, agg: Any, clip: Clip | None) -> None:
+    c = case(6, apart=0.4)
+
+    def loss(logp: Tensor) -> Tensor:
+        return policy_loss(
+            logp, c["adv"], c["mask"], ratio=ratio, clip=clip, agg=agg, old_logp=c["old"]
+        )[0]
+
+    assert torch.autograd.gradcheck(loss, (c["logp"],), eps=1e-6, atol=1e-8, rtol=1e-6)
+
+
+def test_cispo_cuts_the_weight_and_keeps_every_gradient() -> None:
+    """MiniMax-M1's eq. 4: the gradient is sg[min(pi / old, 5)] A grad log pi, of every token."""
+    c = case(3, apart=2.5)
+    settings = PRESETS["cispo"].loss_settings() | {"behaviour_logp": c["old"]}
+    loss, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+    ratio = (c["logp"] - c["old"]).exp().detach()
+    assert (ratio[c["mask"]] > 5.0).any()
+    written = (ratio.clamp(max=5.0) * c["adv"][:, None] * c["logp"])[c["mask"]].mean()
+    assert torch.allclose(gradient(-loss, c["logp"]), gradient(written, c["logp"]), atol=1e-13)
+    assert metrics["is/weight_max"].item() == 5.0
+
+
+def test_truncated_weights_of_a_policy_two_updates_behind_have_a_mean_near_one() -> None:
+    """Exact expectations: over all traces of the policy that acted."""
+    toy = Toy(5)
+    acted = toy.log_probs().detach()
+    for update in range(2):
+        adv = toy.reward + 0.1 * update
+        loss, _ = policy_loss(toy.log_probs(), adv, torch.ones(36, 2, dtype=torch.bool))
+        slope = gradient(loss, toy.theta)
+        toy.theta = (toy.theta - 0.5 * slope / slope.norm()).detach().requires_grad_()
+    now = toy.log_probs()
+    away = (now - acted).exp()
+    chance = acted.sum(1).exp()
+    assert (away.max() > 1.2).item()
+    mean = (chance[:, None] * away.clamp(max=2.0)).sum() / 2.0
+    _, metrics = policy_loss(
+        now.repeat_interleave(10, 0), toy.reward.repeat_interleave(10),
+        torch.ones(360, 2, dtype=torch.bool), ratio="none",
+        behaviour_logp=acted.repeat_interleave(10, 0), correction=Correction(),
+    )  # fmt: skip
+    assert mean.item() == pytest.approx(1.0, abs=0.05)
+    assert metrics["is/weight_max"].item() == pytest.approx(away.clamp(max=2.0).max().item())
+
+
+def test_metrics_are_in_the_table() -> None:
+    c = case()
+    for preset in PRESETS.values():
+        settings = preset.loss_settings() | {"behaviour_logp": c["mu"], "correction": Correction()}
+        _, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
+        assert unknown_names(metrics) == []
+        assert {"policy/objective", "is/weight_mean", "is/dropped_frac"} <= set(metrics)
+
+
 def test_presets_are_what_the_papers_say() -> None:
     assert PRESETS["papo"].advantage_settings() == {"mean": "group", "std": "batch"}
     assert PRESETS["papo"].ratio == "none"
@@ -340,3 +425,12 @@ def test_presets_are_what_the_papers_say() -> None:
     assert PRESETS["gspo"].ratio == "geometric"
     assert PRESETS["dr_grpo"].std == "none"
     assert PRESETS["dr_grpo"].agg == "seq_mean_token_sum"
+    assert PRESETS["gspo"].clip == Clip(3e-4, 4e-4)
+    assert PRESETS["rloo"].advantage_settings() == {"mean": "loo", "std": "none"}
+    assert PRESETS["rloo"].agg == "seq_mean_token_sum"
+    assert PRESETS["reinforce_pp"].advantage_settings() == {"mean": "batch", "std": "batch"}
+    flags = {name: (p.kl_coef, p.drop_invalid, p.drop_constant) for name, p in PRESETS.items()}
+    nothing = dict.fromkeys(PRESETS, (0.0, False, False))
+    assert flags == nothing | {
+        "papo": (0.0, True, False), "grpo": (0.04, False, False), "dapo": (0.0, False, True)
+    }  # fmt: skip

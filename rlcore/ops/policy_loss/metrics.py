@@ -16,7 +16,7 @@ def importance_metrics(
 
     The KL divergence of the acting policy ``mu`` from ``pi`` is estimated by ``k3``, the mean of
     ``r - 1 - log r`` with ``r = pi/mu``: unbiased and never negative. The effective sample size is
-    ``(sum r)^2 / (n sum r^2)``, a share of the batch.
+    ``(sum r)^2 / (n sum r^2)``, a share of the batch. Without a valid row all are 0.
 
     Args:
         log_ratio: ``[T, B]``, ``log pi(a|x) - log mu(a|x)``.
@@ -31,8 +31,8 @@ def importance_metrics(
     metrics = {
         "policy/kl": masked_mean(ratio - 1.0 - log_ratio, valid, count),
         "is/ratio_mean": mean,
-        "is/ratio_max": ratio.max(),
-        "is/ess": mean.square() / square,
+        "is/ratio_max": ratio.max() if ratio.numel() else mean,
+        "is/ess": mean.square() / square.clamp(min=torch.finfo(square.dtype).tiny),
     }
     if clip is not None:
         metrics["is/clip_frac"] = masked_mean((ratio > clip).to(ratio.dtype), valid, count)

@@ -62,5 +62,13 @@ PRESETS: dict[str, Preset] = {
     "gspo": Preset("group", "group", "geometric", Clip(3e-4, 4e-4), "seq_mean_token_mean"),
     # Dr. GRPO (Liu et al. 2025): neither the deviation nor the length divides.
     "dr_grpo": Preset("group", "none", "token", Clip(0.2, 0.2), "seq_mean_token_sum"),
+    # MiniMax-M1 (2025), eq. 4: the weight is cut, the gradient never; its bound is not printed.
+    "cispo": Preset(
+        "group", "group", "none", None, "token_mean", Correction("tis", cap=5.0, seq_band=None)
+    ),
+    # RLOO (Ahmadian et al. 2024): REINFORCE on whole answers, the other answers as baseline.
+    "rloo": Preset("loo", "none", "none", None, "seq_mean_token_sum"),
+    # REINFORCE++ (Hu 2025): PPO's clipping with rewards normalised over the batch.
+    "reinforce_pp": Preset("batch", "batch", "token", Clip(0.2, 0.2), "token_mean"),
 }
-"""``papo``, ``grpo``, ``dapo``, ``gspo``, ``dr_grpo``."""
+"""``papo``, ``grpo``, ``dapo``, ``gspo``, ``dr_grpo``, ``cispo``, ``rloo``, ``reinforce_pp``."""
