@@ -98,11 +98,6 @@ class Stretch:
         self.raw_log_probs += column.raw_log_probs
         self.versions += column.versions
 
-    def pop(self) -> None:
-        """Forget the last token."""
-        for column in (self.ids, self.kinds, self.log_probs, self.raw_log_probs, self.versions):
-            column.pop()
-
     def trim(self) -> list[int]:
         """Forget slots beyond the known tokens; take off and return the blocks that are empty."""
         surplus = self.computed - len(self.ids)

@@ -70,20 +70,10 @@ class Budgets:
         self.scheduler = scheduler
 
     def count(self, sample: Sample) -> list[Branch]:
-        """Bring a sample's count up to date; take back what is beyond the limit.
-
-        Returns:
-            The branches that decode, in order of creation.
-        """
+        """Bring a sample's count up to date; return the branches that decode, oldest first."""
         seated = sample.in_state(State.DECODE)
         for branch in seated:
             self.scheduler.pull(branch)
-        over = sample.generated - sample.token_limit
-        for branch in reversed(seated):
-            if over > 0 and branch.stretch.ids and branch.stretch.kinds[-1] == DRAWN:
-                branch.stretch.pop()
-                sample.generated -= 1
-                over -= 1
         return seated
 
     def share(self, sample: Sample, seated: list[Branch]) -> list[Branch]:

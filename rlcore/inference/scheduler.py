@@ -165,11 +165,17 @@ class Scheduler:
         self.budget(branch.sample)
 
     def pull(self, branch: Branch) -> None:
-        """Append to a branch what its row has drawn."""
+        """Append to a branch what its row has drawn, as far as the sample's limits go.
+
+        Rows that share the last token of a budget draw one each, and a row that has reached a limit
+        goes on until somebody looks: what is beyond is forgotten here, whoever looks first.
+        """
         if branch.state is State.DECODE and branch.since < self.log.step:
-            column = self.log.read(branch.row, branch.since)
+            sample = branch.sample
+            room = min(sample.token_limit - sample.generated, sample.path_end - 1 - branch.position)
+            column = self.log.read(branch.row, branch.since).first(max(room, 0))
             branch.stretch.append(column)
-            branch.sample.generated += len(column.ids)
+            sample.generated += len(column.ids)
             branch.since = self.log.step
 
     def lift(self, branch: Branch) -> None:

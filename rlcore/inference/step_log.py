@@ -16,6 +16,10 @@ class Column(NamedTuple):
     raw_log_probs: list[float]
     versions: list[int]
 
+    def first(self, steps: int) -> Column:
+        """Return the first ``steps`` steps."""
+        return self if steps >= len(self.ids) else Column(*(x[:steps] for x in self))
+
 
 class StepLog:
     """A ring of steps.

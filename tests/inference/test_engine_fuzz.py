@@ -24,6 +24,7 @@ STOPPED = (State.HELD, State.GONE)
 
 
 def make_engine(blocks: int, rows: int, chunk: int, overlaps: bool, cache: bool) -> Engine:
+    torch.manual_seed(0)
     model = Transformer(TransformerConfig(vocab_size=VOCAB, dim=8, layers=1, heads=1))
     config = EngineConfig(
         num_blocks=blocks, block_size=4, max_rows=rows, prefill_chunk=chunk, prefix_cache=cache
@@ -205,9 +206,21 @@ class Machine:
 def test_random_schedules(overlaps: bool, blocks: int, rows: int, chunk: int, cache: bool) -> None:
     # 6 machines: RLCORE_FUZZ_OPERATIONS=100000 is the long run; its result is in the docs.
     operations = int(os.environ.get("RLCORE_FUZZ_OPERATIONS", 12_000)) // 6
-    torch.manual_seed(0)
     engine = make_engine(blocks, rows, chunk, overlaps, cache)
-    machine = Machine(blocks + overlaps, engine)
+    machine = run(Machine(blocks + overlaps, engine), operations)
+    print(vars(machine) | engine.stats())
+    assert machine.checked > operations // 4
+    assert machine.joins > operations // 100
+    assert engine.stats()["preemptions"] > 0
+
+
+def test_rows_that_share_the_last_token_of_a_budget_keep_to_it_when_one_is_sent_back() -> None:
+    run(Machine(104, make_engine(20, 8, 3, overlaps=True, cache=False)), 1600)
+
+
+def run(machine: Machine, operations: int) -> Machine:
+    """Do random things, end everything, look for what is left over."""
+    engine = machine.engine
     for operation in range(operations):
         machine.act()
         if operation % 5 == 0:
@@ -220,8 +233,5 @@ def test_random_schedules(overlaps: bool, blocks: int, rows: int, chunk: int, ca
     check_counts(engine)
     assert engine.store.pool.used == len(engine.store.cache.blocks)
     engine.store.cache.clear()
-    assert engine.store.pool.free == blocks
-    print(vars(machine) | engine.stats())
-    assert machine.checked > operations // 4
-    assert machine.joins > operations // 100
-    assert engine.stats()["preemptions"] > 0
+    assert engine.store.pool.free == engine.store.pool.num_blocks
+    return machine
