@@ -13,6 +13,7 @@ import experiments
 from experiments.registry import components, find
 from experiments.runner import resume
 from rlcore.runtime.checkpoint import Checkpointer
+from rlcore.tracking.metrics import check_record
 
 AGENTS = sorted(
     name
@@ -96,3 +97,17 @@ def test_a_reward_paid_only_at_the_end_is_learnt(tmp_path: Path, agent, schedule
     config["stop"] = {"env_steps": 2000}
     run = experiments.run(config, out=tmp_path)
     assert run.evaluate(100, deterministic=False)["eval/return_mean"] > 0.99
+    records = run.metrics()
+    for record in records:
+        check_record(record)
+    assert set().union(*records) >= REPORTED
+
+
+REPORTED = {
+    "episode/return_mean", "episode/length_mean", "loss/policy", "loss/value", "policy/entropy",
+    "policy/kl", "value/explained_variance", "optim/grad_norm", "optim/clip_frac", "optim/lr",
+    "lag/mean", "lag/max", "is/ratio_mean", "is/ratio_max", "is/ess", "step/frames",
+    "perf/env_steps_per_s", "perf/updates_per_s", "fault/restarts", "fault/healthy",
+    "fault/nonfinite", "checkpoint/seconds",
+}  # fmt: skip
+"""What every agent reports under every schedule, as the page of metrics promises."""
