@@ -22,7 +22,7 @@ from envs.subtasks import (
 from envs.subtasks.grid_rooms import GridRoomsGame, middle
 from envs.subtasks.policies import rooms_controller
 from envs.subtasks.rooms_env import RoomsEnv, RoomsVectorEnv
-from envs.subtasks.sources import uniform_plan
+from envs.subtasks.sources import digits, uniform_plan
 
 GAME = RoomsGame()
 
@@ -125,6 +125,26 @@ def test_uniform_tasks_are_uniform_and_independent(m, k):
         for other in range(1, k):
             pairs = np.bincount(plan[:, 0] * m + plan[:, other], minlength=m * m)
             assert ((pairs - 4000 / m**2) ** 2 / (4000 / m**2)).sum() < 75
+
+
+def test_what_is_left_of_a_draw_is_uniform_whatever_its_digits_were():
+    drawn = np.random.default_rng(3).random(60_000)
+    plan, rest = digits(drawn, 3, 5)
+    np.testing.assert_allclose((plan @ 3.0 ** np.arange(5) + rest) / 3**5, drawn, rtol=1e-12)
+    for place in range(5):
+        cells = plan[:, place] * 10 + (rest * 10).astype(int)
+        counts = np.bincount(cells, minlength=30)
+        assert ((counts - 2000) ** 2 / 2000).sum() < 69  # 29 degrees of freedom, 1 in 30,000
+
+
+def test_tasks_and_starts_that_share_a_draw_are_independent():
+    vector = RoomsVectorEnv(num_envs=6000)
+    vector.reset(seed=8)
+    state = vector.get_state()["model"]
+    place = np.minimum(state["state"][:, 0].astype(float) * 10, 9).astype(int)  # x in [0, 1)
+    for room in range(5):
+        counts = np.bincount(state["task"][:, room] * 10 + place, minlength=30)
+        assert ((counts - 200) ** 2 / 200).sum() < 69
 
 
 def test_a_fixed_task_is_played_as_given():
