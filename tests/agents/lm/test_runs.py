@@ -6,6 +6,10 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +74,46 @@ def test_resume_equals_the_straight_run(tmp_path, text_data, pair_data, experime
     broken = experiments.run(config, ["stop.updates=6"], out=tmp_path)
     assert parameters(broken) != parameters(straight)
     assert parameters(resume(broken.path, ["stop.updates=14"])) == parameters(straight)
+
+
+@pytest.mark.parametrize("case", ["causal", "diffusion-pairs"])
+def test_a_run_killed_while_training_resumes_to_the_straight_one(
+    repo_root, tmp_path, text_data, pair_data, experiment, case
+) -> None:
+    """SIGKILL at any moment: what follows the last checkpoint is done again, bit for bit."""
+    config = cases(text_data, pair_data, experiment)[case]
+    file = tmp_path / "lm.yaml"
+    file.write_text(json.dumps(config | {"stop": {"updates": 100_000}}))
+    words = ["run", str(file), "--out", str(tmp_path / "killed"), "checkpoint.every=0.1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.cli", *words],
+        env={**os.environ, "PYTHONPATH": str(repo_root)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        saved = wait_for(lambda: sorted((tmp_path / "killed").glob("*/checkpoints/step-*")), 2)
+        assert process.poll() is None
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    folder = saved[0].parents[1]
+    done = Checkpointer(folder / "checkpoints").load("latest").state["totals"]["updates"]
+    limit = [f"stop.updates={done + 5}"]
+    resumed = resume(folder, limit)
+    straight = experiments.run(config, limit, out=tmp_path)
+    assert parameters(resumed) == parameters(straight)
+
+
+def wait_for(found: Callable[[], list[Path]], count: int, seconds: float = 120) -> list[Path]:
+    """Return what is found once there is as much of it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if len(items := found()) >= count:
+            return items
+        time.sleep(0.02)
+    raise TimeoutError(f"fewer than {count} after {seconds} s")
 
 
 @pytest.mark.parametrize("case", ["causal", "diffusion-pairs"])
