@@ -18,7 +18,7 @@ COMPONENTS = {
     "optimizers": "optimizer",
     "parallelisms": "parallelism",
 }
-KINDS = (*COMPONENTS, "envs", "presets", "wrappers", "benches")
+KINDS = (*COMPONENTS, "envs", "presets", "wrappers", "benches", "losses", "schemas")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -70,6 +70,14 @@ def names_of(kind: str) -> dict[str, str]:
         from experiments.bench.suite import BENCHES
 
         return {name: (call.__doc__ or "").split("\n")[0] for name, call in BENCHES.items()}
+    if kind == "losses":
+        from rlcore.ops.policy_loss import PRESETS as LOSSES
+
+        return {name: preset.summary() for name, preset in LOSSES.items()}
+    if kind == "schemas":
+        from rlcore.inference.parallel.schema import SCHEMAS
+
+        return {name: " ".join(tags.tags) for name, tags in SCHEMAS.items()}
     from experiments.errors import nearest
 
     raise ConfigError(f"no kind {kind!r}{nearest(kind, KINDS)}; there are: {', '.join(KINDS)}")

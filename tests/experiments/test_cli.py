@@ -453,6 +453,12 @@ def test_bench_passes_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["list", "presets"], "atari"),
         (["list", "envs"], "CartPole-v1"),
         (["list", "benches"], "core"),
+        (
+            ["list", "losses"],
+            "advantage group/batch; ratio none; token_mean",
+        ),
+        (["list", "losses"], "clip 0.2, 0.28, dual 10"),
+        (["list", "schemas"], "</guideline> <step>"),
         (["env", "list", "Cart"], "CartPole-v1"),
         (["explain"], "checkpoint"),
         (["explain", "stop.wall_time", "agent.a3c"], "Mnih"),

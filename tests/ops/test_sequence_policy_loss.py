@@ -79,7 +79,12 @@ def test_forced_tokens_change_nothing() -> None:
         settings = preset.loss_settings()
         settings |= {"old_logp": c["old"], "behaviour_logp": c["mu"]}
         before, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
-        after, _ = policy_loss(changed, c["adv"], c["mask"], **settings)
+        settings |= {
+            key: settings[key].masked_fill(~c["mask"], torch.nan)
+            for key in ("old_logp", "behaviour_logp")
+        }
+        after, metrics = policy_loss(changed, c["adv"], c["mask"], **settings)
+        assert all(math.isfinite(float(m)) for m in metrics.values()), name
         assert before.item() == after.item(), name
         slope = gradient(after, changed)
         assert (slope[~c["mask"]] == 0.0).all(), name
@@ -403,6 +408,40 @@ def test_truncated_weights_of_a_policy_two_updates_behind_have_a_mean_near_one()
     )  # fmt: skip
     assert mean.item() == pytest.approx(1.0, abs=0.05)
     assert metrics["is/weight_max"].item() == pytest.approx(away.clamp(max=2.0).max().item())
+
+
+def test_the_ratio_is_against_the_old_policy_where_both_are_given() -> None:
+    c = case(4)
+    alone, _ = policy_loss(c["logp"], c["adv"], c["mask"], old_logp=c["old"])
+    both, _ = policy_loss(c["logp"], c["adv"], c["mask"], old_logp=c["old"], behaviour_logp=c["mu"])
+    acted, _ = policy_loss(c["logp"], c["adv"], c["mask"], behaviour_logp=c["mu"])
+    assert both.item() == alone.item() != acted.item()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_the_policy_is_differentiated(name: str) -> None:
+    c = case()
+    others = {key: c[key].clone().requires_grad_() for key in ("adv", "old", "mu")}
+    settings = PRESETS[name].loss_settings() | {
+        "old_logp": others["old"], "behaviour_logp": others["mu"], "correction": Correction()
+    }  # fmt: skip
+    a_token = others["adv"][:, None] * torch.ones(B, S, dtype=torch.float64)
+    for adv in (others["adv"], a_token):
+        loss, metrics = policy_loss(c["logp"], adv, c["mask"], **settings)
+        found = torch.autograd.grad(loss, list(others.values()), allow_unused=True)
+        assert found == (None, None, None)
+        assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_the_shares_of_clipped_tokens_by_hand() -> None:
+    logp = torch.tensor([[0.0, 0.0, 0.0, 0.0, 9.0]], dtype=torch.float64)
+    old = -torch.tensor([[1.5, 3.0, 0.5, 1.0, 1.0]], dtype=torch.float64).log()
+    adv = torch.tensor([[1.0, -1.0, -1.0, 1.0, 1.0]], dtype=torch.float64)
+    mask = torch.tensor([[True, True, True, True, False]])
+    _, metrics = policy_loss(logp, adv, mask, clip=Clip(0.2, 0.2, 2.0), old_logp=old)
+    assert metrics["policy/clip_frac"].item() == 0.5  # 1.5 upwards, 0.5 downwards
+    assert metrics["policy/dual_clip_frac"].item() == 0.25  # -3 is held at -2
+    assert metrics["policy/objective"].item() == pytest.approx((1.2 - 2.0 - 0.8 + 1.0) / 4)
 
 
 def test_metrics_are_in_the_table() -> None:

@@ -178,3 +178,6 @@ NPR = TagNames(
     nests=False,
 )
 """Native Parallel Reasoner (2025): many rounds, no nesting."""
+
+SCHEMAS = {"multiverse": MULTIVERSE, "npr": NPR}
+"""The published schemas by name."""

@@ -48,6 +48,21 @@ class Preset:
         names = ("ratio", "clip", "agg", "correction")
         return {name: getattr(self, name) for name in names}
 
+    def summary(self) -> str:
+        """Return the choices in one line."""
+        parts = [f"advantage {self.mean}/{self.std}", f"ratio {self.ratio}"]
+        if self.clip is not None:
+            dual = "" if self.clip.dual is None else f", dual {self.clip.dual:g}"
+            parts.append(f"clip {self.clip.low:g}, {self.clip.high:g}{dual}")
+        parts.append(self.agg)
+        if self.correction is not None:
+            parts.append(f"{self.correction.kind} up to {self.correction.cap:g}")
+        if self.kl_coef:
+            parts.append(f"KL {self.kl_coef:g} ({self.kl})")
+        drops = {"invalid answers": self.drop_invalid, "constant groups": self.drop_constant}
+        parts += [f"without {name}" for name, dropped in drops.items() if dropped]
+        return "; ".join(parts)
+
 
 PRESETS: dict[str, Preset] = {
     # Native Parallel Reasoner (2025): no ratio to an older policy, so that nothing clips the tags.
