@@ -117,13 +117,31 @@ def test_python_shown_compiles(repo_root: Path, document: str) -> None:
         compile(block, document, "exec")
 
 
-def test_names_of_the_python_example_exist(repo_root: Path) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/index.md"])
+def test_the_python_shown_runs(
+    repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: str
+) -> None:
     import experiments
-    from experiments.runs import Run
 
-    assert callable(experiments.run)
-    for name in ("path", "metrics", "evaluate"):
-        assert name in Run.__dict__ or name in Run.__annotations__
+    train = experiments.run
+
+    def shortly(config: str, overrides: list[str]) -> Any:
+        limits = ["stop.env_steps=4000", "eval.episodes=2", "track.wandb=off"]
+        return train(config, [*overrides, *limits])
+
+    monkeypatch.setattr(experiments, "run", shortly)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(repo_root / "experiments")
+    first = next(b for b in blocks(repo_root / document, "yaml") if b.startswith("rlcore: 1"))
+    (tmp_path / "first.yaml").write_text(first)
+    (code,) = blocks(repo_root / document, "python")
+    shown: list[tuple[Any, ...]] = []
+    exec(code, {"print": lambda *words: shown.append(words)})
+    ((path, (steps, episode_return)), (evaluation,)) = shown
+    assert Path(path).is_relative_to(tmp_path / "runs")
+    assert steps >= 4000
+    assert episode_return > 5
+    assert evaluation > 5
 
 
 def test_the_environment_shown_keeps_the_contract(
