@@ -12,9 +12,13 @@ backend        how
                masks with documents alone, each document in one piece; on a GPU half precision
 =============  ===============================================================================
 
-``auto`` is ``torch``: inside a compiled model FlexAttention is traced with what surrounds it, while
-the kernels are one opaque node that needs no compilation. ``varlen``, whose plan waits for the
-device, is taken where it is asked for.
+Rows of at most 128 tokens that are padded and nothing more are less than a tile: ``torch`` takes a
+dense matrix for them, and ``auto``, where no gradient is wanted, a kernel that holds a whole row
+(:mod:`rlcore.ops.attention.short_rows`).
+
+``auto`` is ``torch`` otherwise: inside a compiled model FlexAttention is traced with what surrounds
+it, while the kernels are one opaque node that needs no compilation. ``varlen``, whose plan waits
+for the device, is taken where it is asked for.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.documents import document_attention, document_bounds
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.short_rows import LONGEST, short_row_attention
 from rlcore.ops.attention.tiled import TiledMask, tiled_attention, tiled_mask
 from rlcore.ops.attention.tiles import block_mask
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
@@ -50,6 +55,7 @@ class AttentionPlan:
         tiles: For FlexAttention.
         bounds: Where documents begin and end, for ``varlen``.
         tiled: For the kernels.
+        real: Bool ``[B, S]``, keys that may be seen, for the kernel of short rows.
     """
 
     backend: str
@@ -58,6 +64,7 @@ class AttentionPlan:
     tiles: BlockMask | None = None
     bounds: Tensor | None = None
     tiled: TiledMask | None = None
+    real: Tensor | None = None
 
 
 def plan_attention(
@@ -79,6 +86,9 @@ def plan_attention(
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
     if backend == "varlen":
         return _document_plan(mask, like)
+    short = _short_rows(mask, shape)
+    if backend == "auto" and short and _has_short_kernel(like):
+        return AttentionPlan("triton", causal=False, real=mask.padding)
     chosen = resolve_backend(
         "torch" if backend == "auto" else backend, like, triton_dtypes=HALF_AND_SINGLE
     )
@@ -89,9 +99,20 @@ def plan_attention(
         return AttentionPlan(chosen, mask.causal, tiled=tiled)
     if chosen == "torch" and mask.shape is None:
         return AttentionPlan(chosen, mask.causal)
-    if chosen == "torch" and like.device.type == "cuda" and like.dtype in HALF_AND_SINGLE:
+    tiles = like.device.type == "cuda" and like.dtype in HALF_AND_SINGLE and not short
+    if chosen == "torch" and tiles:
         return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
     return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
+
+
+def _short_rows(mask: AttentionMask, shape: tuple[int, int]) -> bool:
+    others = (mask.documents, mask.blocks, mask.intervals)
+    padded = mask.padding is not None and not mask.causal
+    return padded and shape[1] <= LONGEST and all(value is None for value in others)
+
+
+def _has_short_kernel(like: Tensor) -> bool:
+    return like.is_cuda and like.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()
 
 
 def _document_plan(mask: AttentionMask, like: Tensor) -> AttentionPlan:
@@ -129,6 +150,8 @@ def attention(
     plan = mask if isinstance(mask, AttentionPlan) else plan_attention(mask, q.shape[:2], q)
     if plan.bounds is not None:
         return document_attention(q, k, v, plan.bounds, scale)
+    if plan.real is not None:
+        return short_row_attention(q, k, v, plan.real, scale)
     if plan.tiled is not None:
         return tiled_attention(q, k, v, plan.tiled, q.shape[-1] ** -0.5 if scale is None else scale)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))

@@ -1,0 +1,95 @@
+"""Attention of short rows against the definition, in Triton's interpreter and on a GPU."""
+
+import importlib.util
+import os
+
+import pytest
+import torch
+
+from rlcore.errors import ConfigError
+from rlcore.ops.attention.dense import AttentionPlan, attention, plan_attention
+from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.short_rows import short_row_attention
+
+interpreted = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") != "1" or importlib.util.find_spec("triton") is None,
+    reason="needs Triton and TRITON_INTERPRET=1",
+)
+
+
+def rows_of(batch, length, heads, kv_heads, dim, dtype=torch.float32, device="cpu"):
+    g = torch.Generator().manual_seed(length)
+    qkv = torch.randn(batch, length, heads + 2 * kv_heads, dim, generator=g, dtype=torch.float64)
+    q, k, v = qkv.to(device, dtype).split((heads, kv_heads, kv_heads), 2)
+    real = torch.arange(length) >= torch.randint(0, length + 1, (batch, 1), generator=g)
+    real[0] = False
+    return q, k, v, real.to(device)
+
+
+def defined(q, k, v, real):
+    """Return the reference's answer in float64."""
+    q, k, v = (x.double() for x in (q, k, v))
+    real = torch.ones(q.shape[:2], dtype=torch.bool, device=q.device) if real is None else real
+    mask = AttentionMask(causal=False, padding=real)
+    return attention(q, k, v, plan_attention(mask, q.shape[:2], q, "reference"))
+
+
+SHAPES = [(3, 5, 2, 2, 8), (2, 17, 4, 2, 16), (2, 80, 2, 1, 32), (1, 128, 1, 1, 24)]
+
+
+@interpreted
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernel_in_the_interpreter(shape):
+    q, k, v, real = rows_of(*shape)
+    for padding in (real, None):
+        found = short_row_attention(q, k, v, padding)
+        assert torch.allclose(found.double(), defined(q, k, v, padding), atol=1e-5)
+    plan = AttentionPlan("triton", causal=False, real=real)
+    assert torch.equal(attention(q, k, v, plan), short_row_attention(q, k, v, real))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_kernel_on_a_gpu(shape, dtype):
+    q, k, v, real = rows_of(*shape, dtype=dtype, device="cuda")
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    for padding in (real, None):
+        found = short_row_attention(q, k, v, padding)
+        assert torch.allclose(found.double(), defined(q, k, v, padding), atol=tolerance)
+
+
+@pytest.mark.gpu
+def test_what_takes_the_kernel_on_a_gpu():
+    q, _, _, real = rows_of(2, 80, 2, 1, 32, dtype=torch.bfloat16, device="cuda")
+    mask = AttentionMask(causal=False, padding=real)
+    with torch.no_grad():
+        assert plan_attention(mask, (2, 80), q).real is real
+        assert plan_attention(mask, (2, 80), q, "torch").seen is not None
+        causal = AttentionMask(causal=True, padding=real)
+        assert plan_attention(causal, (2, 80), q).real is None
+    assert plan_attention(mask, (2, 80), q).real is None
+
+
+def test_what_takes_a_dense_matrix_on_a_cpu():
+    q, _, _, real = rows_of(2, 80, 2, 1, 32)
+    mask = AttentionMask(causal=False, padding=real)
+    with torch.no_grad():
+        for backend in ("auto", "torch", "reference"):
+            plan = plan_attention(mask, (2, 80), q, backend)
+            assert plan.real is None
+            assert torch.equal(plan.seen, mask.dense((2, 80), q.device))
+
+
+@interpreted
+def test_rows_that_are_too_long():
+    q, k, v, real = rows_of(1, 130, 1, 1, 8)
+    with pytest.raises(ConfigError, match="at most 128 tokens, got 130"):
+        short_row_attention(q, k, v, real)
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter runs it")
+def test_a_cpu_is_refused():
+    q, k, v, real = rows_of(1, 5, 1, 1, 8)
+    with pytest.raises(ConfigError, match="wants tensors on cuda, got cpu"):
+        short_row_attention(q, k, v, real)
