@@ -11,6 +11,7 @@ import pytest
 
 from experiments import runner
 from experiments.evaluate import evaluate_run, load_policy
+from experiments.planning import math_hash
 from experiments.validate import load_config
 from rlcore.runtime.checkpoint import Checkpointer
 from rlcore.runtime.checkpoint_manifest import read_manifest
@@ -48,6 +49,18 @@ def updates(folder: Path) -> list[int]:
     return [
         load(f"step={n}").state["version"] for n in Checkpointer(folder / "checkpoints").steps()
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [("stop.updates=9", True), ("eval.episodes=3", True), ("checkpoint.keep=9", True),
+     ("track.every=9s", True), ("name=other", True), ("seed=1", False), (LR, False),
+     ("env.num_envs=8", False), ("agent.gamma=0.5", False)],
+)  # fmt: skip
+def test_a_checkpoint_fits_what_computes_the_same(change: str, same: bool) -> None:
+    before, after = load_config(SMALL), load_config(SMALL, [change])
+    assert (math_hash(after.tree) == math_hash(before.tree)) is same
+    assert after.hash != before.hash
 
 
 def test_changed_settings_are_written_down_and_the_old_ones_kept(folder: Path) -> None:
