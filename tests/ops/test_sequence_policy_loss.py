@@ -208,6 +208,28 @@ def test_weights_are_cut_and_sequences_outside_the_band_are_dropped(kind: Any) -
     assert metrics["is/weight_mean"].item() == pytest.approx((first + 0.5) / 2)
 
 
+def test_the_band_holds_the_mean_of_a_sequence_from_both_sides() -> None:
+    away = torch.tensor([0.3, -0.8, 0.8, -0.3], dtype=torch.float64)[:, None].expand(4, 5)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[0, 3:] = False  # means are over the tokens that count
+    logp = torch.full((4, 5), -1.0, dtype=torch.float64)
+    adv = torch.tensor([1.0, 100.0, 100.0, 2.0], dtype=torch.float64)
+    behaviour = (logp - away).masked_fill(~mask, -50.0)
+    loss, metrics = policy_loss(
+        logp, adv, mask, ratio="none", behaviour_logp=behaviour, correction=Correction()
+    )
+    assert -loss.item() == pytest.approx((3 * math.exp(0.3) + 5 * 2 * math.exp(-0.3)) / 8)
+    assert metrics["is/dropped_frac"].item() == pytest.approx(10 / 18)
+    assert metrics["is/clip_frac"].item() == pytest.approx(5 / 18)
+    assert metrics["is/weight_mean"].item() == pytest.approx(
+        (3 * math.exp(0.3) + 5 * math.exp(-0.3)) / 8
+    )
+    k3 = [math.exp(d) - 1.0 - d for d in (0.3, -0.8, 0.8, -0.3)]
+    assert metrics["policy/kl"].item() == pytest.approx(
+        sum(n * k for n, k in zip((3, 5, 5, 5), k3, strict=True)) / 18
+    )
+
+
 def test_with_a_ratio_the_weight_is_that_of_the_old_policy() -> None:
     c = case(2, apart=0.1)
     loss, _ = policy_loss(
