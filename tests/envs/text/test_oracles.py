@@ -234,6 +234,21 @@ def test_questions_of_many_games_go_out_together():
     assert turns.reward.tolist() == [-1, -1, -1, 0]
 
 
+def test_an_error_in_the_last_turn_breaks_the_game_off_and_does_not_end_it(tmp_path):
+    path = tmp_path / "none.jsonl"
+    path.write_text("")
+    for kind in (TwentyQuestionsEnv, GuessMyCityEnv):
+        env = kind(oracle="replay", oracle_options={"path": str(path)})
+        env.reset(seed=0)
+        state = env.get_state()
+        state["model"]["turn"][:] = 19
+        env.set_state(state)
+        _, reward, terminated, truncated, info = env.step("Is it in Asia?")
+        assert (reward, terminated, truncated) == (0.0, False, True)
+        assert info["turn"] == 20
+        assert info["oracle_error"]
+
+
 def test_an_error_may_be_raised_instead(tmp_path):
     path = tmp_path / "none.jsonl"
     path.write_text("")
