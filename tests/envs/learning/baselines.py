@@ -58,7 +58,7 @@ LEARNERS = {
     "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
     "finray/rom-v0": Learner("sac", 6_000, 0.3),
     "subtasks/rooms-v0": Learner("sac", 8_000, 0.08),
-    "subtasks/rooms-two-doors-v0": Learner("sac", 8_000, 0.08),
+    "subtasks/rooms-two-doors-v0": Learner("ppo", 50_000, 0.05),
     "subtasks/grid-rooms-v0": Learner("ppo", 50_000, 0.15),
     "subtasks/f110-turn-v0": Learner(
         "ppo", 40_000, 0.3, kwargs={"n_rays": 55, "scaled": True, "jump_obs": False}
