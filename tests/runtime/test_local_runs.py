@@ -164,6 +164,12 @@ def test_an_actor_that_does_not_start_names_the_deadline():
     )
 
 
+def test_an_actor_over_its_memory_limit_is_replaced():
+    outcome = train("local", "async", updates=10**9, memory_limit_mb=1, max_restarts=1)
+    assert isinstance(outcome.error, ActorLostError)
+    assert "2 x  actor 0: over runtime.memory_limit_mb=1" in str(outcome.error)
+
+
 def test_a_spent_restart_budget_ends_the_run_with_causes():
     fault = {"kind": "raise", "actor": "actor 1", "step": 5}
     outcome = train(
