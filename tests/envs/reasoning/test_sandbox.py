@@ -156,6 +156,17 @@ def test_no_secrets_come_along(sandbox, clean_host):
     assert run(sandbox, fds).stdout.count(b"\n") <= 1  # its own script at most
 
 
+def test_a_program_has_no_capabilities_and_cannot_get_any(sandbox, clean_host):
+    text = (
+        "import ctypes as c\nl = c.CDLL(None)\n"
+        "head, held = (c.c_uint32 * 2)(0x20080522, 0), (c.c_uint32 * 6)()\n"
+        "assert l.capget(head, held) == 0\n"
+        "bounding = sum(l.prctl(23, k, 0, 0, 0) for k in range(40))\n"
+        "print(list(held), bounding, l.prctl(39, 0, 0, 0, 0))"
+    )
+    assert run(sandbox, text).stdout == b"[0, 0, 0, 0, 0, 0] 0 1\n"
+
+
 def test_time_is_limited(sandbox, clean_host):
     patient = Sandbox(limits=Limits(wall_s=30.0, cpu_s=1))
     stubborn = "import signal; signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
