@@ -108,6 +108,24 @@ def test_files_merge_left_to_right_over_their_includes(tmp_path: Path) -> None:
     assert "num_envs: 4" in resolved.source_text
 
 
+def test_a_mapping_of_another_type_replaces_and_of_the_same_type_merges(tmp_path: Path) -> None:
+    """The settings of one optimizer mean nothing to another."""
+    optimizer = {"type": "rmsprop", "lr": 0.5, "alpha": 0.9}
+    base = SMALL | {"learner": {"optimizer": optimizer, "max_grad_norm": 3.0}}
+    (tmp_path / "base.yaml").write_text(to_yaml(base))
+    for given, wanted in (
+        ("{type: adam}", AdamConfig()),
+        ("{type: rmsprop, lr: 0.25}", RMSPropConfig(lr=0.25, alpha=0.9)),
+        ("{lr: 0.25}", RMSPropConfig(lr=0.25, alpha=0.9)),
+    ):
+        (tmp_path / "top.yaml").write_text(f"learner: {{optimizer: {given}}}\n")
+        files = [tmp_path / "base.yaml", tmp_path / "top.yaml"]
+        override = f"learner.optimizer={given}"
+        for resolved in (load_config(files), load_config(files[0], [override])):
+            assert resolved.config.learner.optimizer == wanted
+            assert resolved.config.learner.max_grad_norm == 3.0
+
+
 def test_a_problem_in_an_included_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("env: CartPole-v1\nagent: {type: impala, gama: 1}\n")
     (tmp_path / "top.yaml").write_text("include: base.yaml\nstop: {update: 3}\n")
