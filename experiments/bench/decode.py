@@ -21,7 +21,7 @@ import torch
 from experiments.bench.harness import Row
 from experiments.bench.masked_beds import BEDS, Bed, answers_of
 from experiments.bench.masked_training import cores, train
-from rlcore.inference.decoding import DecodeResult, PromptBatch, TransformerDenoiser, build_decoder
+from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
 from rlcore.nn.transformer import Transformer
 from rlcore.tensor_file import load_tensors, save_tensors
 
@@ -188,12 +188,19 @@ def measure(
             values.double().cpu().numpy()
         )
     if bed.name.startswith("chain_sum"):
-        figures["with_running_sums"] = _share_of_sums(result)
+        figures |= _styles(answers_of(result.tokens.cpu()), right)
     return figures
 
 
-def _share_of_sums(result: DecodeResult) -> float:
-    return float(np.mean(["=" in text for text in answers_of(result.tokens.cpu())]))
+def _styles(texts: list[str], right: np.ndarray) -> dict[str, Any]:
+    """Return the share of answers with running sums, how right each style is, and wrong texts."""
+    sums = np.array(["=" in text for text in texts])
+    groups = {"accuracy_with_sums": sums, "accuracy_without": ~sums}
+    return {
+        "with_running_sums": float(sums.mean()),
+        **{name: float(right[of].mean()) for name, of in groups.items() if of.any()},
+        "wrong_texts": [texts[k] for k in np.flatnonzero(~right)[:5]],
+    }
 
 
 def _wait(prompts: PromptBatch) -> None:
@@ -227,17 +234,21 @@ def table_of(
     n: int | None = None,
     seed: int = 0,
     only: str = "",
+    recorded_alone: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, dict[str, Any]]:
-    """Measure every composition whose name holds ``only``; print lines as they come."""
+    """Measure every composition whose name holds ``only``; print lines as they come.
+
+    ``recorded_alone`` keeps to those of :data:`RECORDED`.
+    """
     prompts, answers = bed.test(seed, N if n is None else n)
     prompts = to_device(prompts, device)
     say(f"{bed.name}, n = {len(prompts)}\n{HEADER}")
     found: dict[str, dict[str, Any]] = {}
     for name, settings in compositions(bed).items():
-        if only in name:
+        recorded = RECORDED.get(bed.name, {}).get(name)
+        if only in name and not (recorded_alone and recorded is None):
             figures = measure(bed, denoiser, settings, prompts, answers, seed=seed)
-            recorded = RECORDED.get(bed.name, {}).get(name)
             found[name] = figures | {"recorded": recorded}
             say(line(name, figures, recorded))
     return found
@@ -262,7 +273,6 @@ def load_model(bed: Bed, path: Path) -> Transformer:
     """Return a bed's model with the weights of a file."""
     model = Transformer(bed.model)
     model.load_state_dict(load_tensors(path))
-    model.attention_backend = "torch"
     return model.eval().requires_grad_(False)
 
 

@@ -1,21 +1,25 @@
 """Train the two standard masked-diffusion models on a GPU and measure decoding with them.
 
-    PYTHONPATH=. python experiments/bench/diffusion_gpu.py --out OUT
+    python -m experiments.bench.diffusion_gpu --out OUT
 
 Writes ``OUT/diffusion.json`` after every section, and the weights beside it; ``--weights FOLDER``
 reads them instead of training. Sections: ``chain_sum`` and ``sudoku9`` (training and table),
 ``pass`` (time of one pass of 1,024 rows of 80 tokens under each way of running it), ``loop``
-(against a plain decoding loop), ``graph`` (graphs against eager passes, replay, batch invariance).
+(against a plain decoding loop), ``graph`` (graphs against eager passes, replay, batch invariance),
+``check`` (a plain loop in float32 against the pipeline, block by block: what is left between both
+is arithmetic). ``--limit-s`` bounds the updates of a training, ``--recorded`` the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from rlcore.inference.decoding import (
     replay_log_probs,
 )
 from rlcore.inference.decoding.denoiser import finish_logits
+from rlcore.ops.backends import Backend
 
 ONE = {"name": "fixed_count", "schedule": {"name": "uniform", "steps": 64}}
 
@@ -45,8 +50,10 @@ def say(text: str) -> None:
 class Session:
     """Weights, results and where they go."""
 
-    def __init__(self, out: Path, weights: Path | None, device: str, scale: float) -> None:
-        self.out, self.weights, self.device, self.scale = out, weights, device, scale
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self.out, self.weights, self.device = chosen.out, chosen.weights, chosen.device
+        self.scale, self.limit_s, self.recorded = chosen.scale, chosen.limit_s, chosen.recorded
+        self.init_std = chosen.init_std
         self.results: dict[str, Any] = {"torch": torch.__version__, "device": self._name()}
 
     def _name(self) -> str:
@@ -56,10 +63,17 @@ class Session:
         """Return where a bed's weights are, or go."""
         return (self.weights or self.out) / f"{bed.name}.safetensors"
 
-    def denoiser(self, name: str, *, compile: bool = False, backend: str = "torch") -> Any:
-        """Return a trained model in bfloat16."""
+    def denoiser(
+        self,
+        name: str,
+        *,
+        compile: bool = False,
+        backend: Backend = "auto",
+        dtype: torch.dtype = torch.bfloat16,
+    ) -> TransformerDenoiser:
+        """Return a trained model."""
         bed = BEDS[name]()
-        model = load_model(bed, self.path(bed)).to(self.device, torch.bfloat16)
+        model = load_model(bed, self.path(bed)).to(self.device, dtype)
         model.attention_backend = backend
         return TransformerDenoiser(model, compile=compile)
 
@@ -77,13 +91,16 @@ class Session:
 def bed_section(session: Session, name: str) -> dict[str, Any]:
     """Train a bed's model where there are no weights, and print its table."""
     bed = BEDS[name]()
-    found: dict[str, Any] = {}
+    if session.init_std is not None:
+        bed = replace(bed, model=replace(bed.model, init_std=session.init_std))
+    found: dict[str, Any] = {"init_std": bed.model.init_std}
     if not session.path(bed).exists():
         made = train(
             bed,
             steps=max(1, int(bed.steps * session.scale)),
             device=session.device,
             workers=cores(),
+            limit_s=session.limit_s,
             say=say,
         )
         found["training"] = made.detail | {"seconds": made.seconds, "losses": made.losses}
@@ -91,7 +108,12 @@ def bed_section(session: Session, name: str) -> dict[str, Any]:
         session.results[name] = found
     n = max(8, int(1024 * min(1.0, session.scale)))
     found["table"] = table_of(
-        bed, session.denoiser(name), device=session.device, n=n, say=say, seed=0
+        bed,
+        session.denoiser(name),
+        device=session.device,
+        n=n,
+        say=say,
+        recorded_alone=session.recorded,
     )
     return found
 
@@ -100,11 +122,11 @@ def pass_section(session: Session) -> dict[str, Any]:
     """Return milliseconds of one pass, 64 of which decode 1,024 rows of 16 + 64 tokens."""
     prompts, _ = session.prompts("chain_sum")
     found: dict[str, Any] = {}
-    ways = {
-        "eager": ("eager", False, "torch"),
-        "graph": ("graph", False, "torch"),
-        "graph, compiled": ("graph", True, "torch"),
-        "graph, default attention": ("graph", False, "auto"),
+    ways: dict[str, tuple[str, bool, Backend]] = {
+        "eager": ("eager", False, "auto"),
+        "graph": ("graph", False, "auto"),
+        "graph, dense mask": ("graph", False, "torch"),
+        "graph, compiled": ("graph", True, "auto"),
     }
     for name, (execution, compile, backend) in ways.items():
         if execution == "graph" and session.device != "cuda":
@@ -132,14 +154,22 @@ def pass_section(session: Session) -> dict[str, Any]:
     return found
 
 
-def plain_loop(denoiser: TransformerDenoiser, prompts: PromptBatch, length: int) -> Tensor:
-    """Decode one position a pass as public codes do: whole head, softmax, top-k row by row."""
+def plain_loop(
+    denoiser: TransformerDenoiser, prompts: PromptBatch, length: int, block: int | None = None
+) -> Tensor:
+    """Decode one position a pass as public codes do: whole head, softmax, top-k row by row.
+
+    With a ``block`` length, blocks go from left to right.
+    """
     mask = denoiser.mask_id
     ids = torch.cat([prompts.ids, torch.full((len(prompts), length), mask).to(prompts.ids)], 1)
     start = prompts.ids.shape[1]
     real = torch.cat([prompts.real, torch.ones_like(ids[:, start:], dtype=torch.bool)], 1)
-    for _ in range(length):
+    place = torch.arange(ids.shape[1], device=ids.device) - start
+    for done in range(length):
         masked = ids == mask
+        if block is not None:
+            masked = masked & (place // block == done // block)
         logits = finish_logits(denoiser(ids, padding=real), mask)
         tokens = logits.argmax(-1)
         sure = torch.softmax(logits, -1).gather(-1, tokens[..., None])[..., 0]
@@ -175,6 +205,29 @@ def loop_section(session: Session) -> dict[str, Any]:
     same = float((tokens["ours"] == tokens["peer"]).float().mean())
     say(f"loop: ours {min(ours):.3f} s, plain {min(peer):.3f} s, ratio {ratios}, same {same:.4f}")
     return {"ours_s": ours, "plain_s": peer, "ratios": ratios, "same_tokens": same}
+
+
+def check_section(session: Session, n: int = 256) -> dict[str, Any]:
+    """Return accuracies of the plain loop in float32 and of the pipeline in both precisions."""
+    bed = BEDS["chain_sum"]()
+    prompts, answers = session.prompts("chain_sum", n)
+    found: dict[str, Any] = {}
+    for block in (None, 16):
+        planner = {} if block is None else {"planner": {"name": "semi_ar", "block_length": block}}
+        settings = {"acceptance": ONE, "stop": {"eos": False}, **planner}
+        exact = session.denoiser("chain_sum", backend="reference", dtype=torch.float32)
+        with torch.no_grad():
+            plain = plain_loop(exact, prompts, bed.length, block).cpu()
+        row = {"plain_float32": float(bed.judge(plain, answers).mean())}
+        for dtype in (torch.float32, torch.bfloat16):
+            decoder = build_decoder(settings, session.denoiser("chain_sum", dtype=dtype))
+            tokens = decoder.generate(prompts, bed.length).tokens.cpu()
+            kind = str(dtype).removeprefix("torch.")
+            row[f"pipeline_{kind}"] = float(bed.judge(tokens, answers).mean())
+            row[f"same_tokens_{kind}"] = float((tokens == plain).float().mean())
+        found["full" if block is None else f"block {block}"] = row
+        say(f"check, block {block}: {row}")
+    return found
 
 
 def graph_section(session: Session) -> dict[str, Any]:
@@ -214,16 +267,20 @@ def main() -> int:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of updates and of test prompts")
+    parser.add_argument("--limit-s", type=float, default=math.inf, help="of updates of a training")
+    parser.add_argument("--init-std", type=float, help="of initial weights, in place of the bed's")
+    parser.add_argument("--recorded", action="store_true", help="only rows with earlier figures")
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()
-    session = Session(arguments.out, arguments.weights, arguments.device, arguments.scale)
+    session = Session(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "chain_sum": lambda: bed_section(session, "chain_sum"),
         "sudoku9": lambda: bed_section(session, "sudoku9"),
+        "pass": lambda: pass_section(session),
+        "check": lambda: check_section(session),
         "loop": lambda: loop_section(session),
         "graph": lambda: graph_section(session),
-        "pass": lambda: pass_section(session),
     }
     for name, section in sections.items():
         if arguments.only and name not in arguments.only:

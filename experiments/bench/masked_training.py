@@ -108,7 +108,8 @@ def train(
         batch: Rows of an update; None takes the bed's.
         device: ``cpu`` or ``cuda``.
         seed: Of weights, rows and masks.
-        limit_s: Wall time after which training ends early.
+        limit_s: Wall time of the updates, compilation apart: where they take longer, there are
+            fewer of them and the cosine ends at the last of those.
         workers: Processes that make rows.
         say: Receives progress.
     """
@@ -123,14 +124,15 @@ def train(
     begin = time.perf_counter()
     update = _Update(model, pool, batch, bed)
     losses, span = [], max(1, steps // 20)
-    done = 0
-    while done < steps and time.perf_counter() - begin < limit_s:
+    done, started = 0, time.perf_counter()
+    while done < steps:
         total = torch.zeros((), device=device)
         count = min(span, steps - done)
         for step in range(done, done + count):
             total += update(step, _rate(bed.lr, step, steps))
+        losses.append(float(total) / count)  # waits for the device, before the clock is read
         done += count
-        losses.append(float(total) / count)
+        steps = affordable(done, steps, time.perf_counter() - started, limit_s)
         say(f"{bed.name}: {done} of {steps}, loss {losses[-1]:.4f}, "
             f"{time.perf_counter() - begin:.1f} s")  # fmt: skip
     seconds = time.perf_counter() - begin
@@ -140,6 +142,13 @@ def train(
         "set_up_s": update.set_up_s,
     }  # fmt: skip
     return Trained(model.eval().requires_grad_(False), seconds, losses, detail)
+
+
+def affordable(done: int, steps: int, spent_s: float, limit_s: float) -> int:
+    """Return how many updates there will be: at most ``steps``, at the pace until now in time."""
+    if math.isinf(limit_s):
+        return steps
+    return max(done, min(steps, int(done * limit_s / spent_s)))
 
 
 def _rate(peak: float, step: int, steps: int) -> float:
@@ -184,11 +193,22 @@ class _Update:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self._run()
+        self._check_masks()
         # The updates made until here never were: the same tensors start again.
         self.model.load_state_dict(saved)
         for state in self.optimizer.state.values():
             for value in state.values():
                 value.zero_()
+
+    def _check_masks(self) -> None:
+        """Refuse a graph that draws the same masks at each replay; the rate is 0 until now."""
+        assert self.graph is not None
+        seen = []
+        for _ in range(2):
+            self.graph.replay()
+            seen.append(float(self.loss))
+        if seen[0] == seen[1]:
+            raise RuntimeError(f"two replays of an update drew the same masks: loss {seen[0]}")
 
     def _run(self) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,6 +1,7 @@
 """``rlcore bench decode``: test sets, judges, figures and tables."""
 
 import json
+import math
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -20,7 +21,7 @@ from experiments.bench.masked_beds import (
     held_out,
     sudoku_bed,
 )
-from experiments.bench.masked_training import make_rows, train
+from experiments.bench.masked_training import affordable, make_rows, train
 from experiments.bench.suite import BENCHES
 from rlcore.inference.decoding import TransformerDenoiser
 from rlcore.nn.transformer import Transformer
@@ -162,7 +163,27 @@ def test_training_lowers_the_loss_and_follows_the_seed():
     assert not first.model.training
     assert first.detail["steps"] == 60
     stopped = train(bed, steps=60, batch=16, limit_s=0.0)
-    assert stopped.detail["steps"] == 0
+    assert stopped.detail["steps"] == 3  # the first span measures the pace
+
+
+def test_updates_that_would_take_too_long_are_fewer_from_the_start():
+    assert affordable(5, 100, 1.0, math.inf) == 100
+    assert affordable(5, 100, 1.0, 8.0) == 40
+    assert affordable(5, 100, 1.0, 80.0) == 100
+    assert affordable(5, 100, 1.0, 0.1) == 5
+
+
+def test_answers_are_told_apart_by_their_style():
+    found = bench._styles(
+        ["3+5=8;#8", "#8", "#9", "3+5=9;#9"], np.array([True, True, False, False])
+    )
+    assert found == {
+        "with_running_sums": 0.5,
+        "accuracy_with_sums": 0.5,
+        "accuracy_without": 0.5,
+        "wrong_texts": ["#9", "3+5=9;#9"],
+    }
+    assert "accuracy_with_sums" not in bench._styles(["#8"], np.array([True]))
 
 
 def test_a_picture_shows_every_token_in_the_colour_of_its_pass(tmp_path, monkeypatch):
