@@ -21,6 +21,7 @@ from rlcore.ops.policy_loss import (
 )
 from rlcore.ops.policy_loss.filters import judge_invalid
 from rlcore.ops.policy_loss.kl import kl_estimate
+from rlcore.ops.policy_loss.sequences import Sequences
 from rlcore.tracking.metrics import unknown_names
 
 B, S = 5, 7
@@ -453,6 +454,24 @@ def test_only_the_policy_is_differentiated(name: str) -> None:
         found = torch.autograd.grad(loss, list(others.values()), allow_unused=True)
         assert found == (None, None, None)
         assert not any(value.requires_grad for value in metrics.values())
+
+
+def test_nothing_flows_into_the_reference() -> None:
+    logp = torch.tensor([-1.0, -2.0], requires_grad=True)
+    ref = torch.tensor([-1.5, -1.0], requires_grad=True)
+    for estimator in ("k1", "k2", "k3"):
+        penalty = kl_penalty(logp, ref, estimator).sum()  # type: ignore[arg-type]
+        found = torch.autograd.grad(penalty, (logp, ref), allow_unused=True)
+        assert found[0] is not None
+        assert found[1] is None
+
+
+def test_means_of_sequences_leave_unmasked_values_out() -> None:
+    ids, mask = torch.tensor([0, 1, 0, 2]), torch.tensor([True, True, False, False])
+    values = torch.tensor([1.0, 2.0, torch.nan, torch.inf])
+    sequences = Sequences.of(values, ids)
+    assert sequences.number == 3
+    assert sequences.mean(values, mask).tolist() == [1.0, 2.0, 0.0]
 
 
 def test_the_shares_of_clipped_tokens_by_hand() -> None:
