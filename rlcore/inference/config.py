@@ -31,6 +31,8 @@ class EngineConfig:
             where a fused kernel does it.
         overlap: Whether step ``t + 1`` is launched before the tokens of step ``t`` are read; null
             for on CUDA alone.
+        backend: Kernels of decode steps on a CPU: ``numba`` or ``torch``; ``auto`` is ``numba``
+            where that package is installed and takes the model's dtype.
         prefix_cache: Whether computed blocks are kept for later requests with the same beginning.
         cache_generated: Whether blocks of generated tokens are kept too.
         weight_update: The mode of :meth:`Engine.update_weights` where none is given.
@@ -45,6 +47,7 @@ class EngineConfig:
     cuda_graph_buckets: tuple[int, ...] = ROW_BUCKETS
     cascade: bool | None = None
     overlap: bool | None = None
+    backend: Literal["auto", "numba", "torch"] = "auto"
     prefix_cache: bool = True
     cache_generated: bool = True
     weight_update: WeightUpdateMode = "recompute"
@@ -66,6 +69,8 @@ class EngineConfig:
             raise ConfigError(
                 f"engine.cuda_graph_buckets must be >= 1, got {self.cuda_graph_buckets}"
             )
+        if self.backend not in ("auto", "numba", "torch"):
+            raise ConfigError(f"engine.backend must be auto, numba or torch, got {self.backend!r}")
         if self.weight_update not in ("drain", "recompute", "keep_kv"):
             raise ConfigError(
                 "engine.weight_update must be drain, recompute or keep_kv, got "

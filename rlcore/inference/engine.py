@@ -82,7 +82,7 @@ class Engine:
             from rlcore.inference.graph_runner import GraphRunner
 
             return GraphRunner(self.model, self.pool, self.scheduler.rows, self.config)
-        return EagerRunner(self.model, self.pool, device)
+        return EagerRunner(self.model, self.pool, device, self.config.backend)
 
     @property
     def version(self) -> int:

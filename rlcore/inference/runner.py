@@ -23,6 +23,7 @@ from rlcore.nn.transformer.config import TransformerConfig
 from rlcore.nn.transformer.memory import KVWrite
 from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
+from rlcore.ops.backends import Backend, is_installed
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
 
 CPU_POOL_BYTES = 4 << 30
@@ -123,9 +124,9 @@ def pool_size(
 class PagedMemory:
     """The transformer's view of the pool for one batch; see :class:`Memory`."""
 
-    def __init__(self, pool: KVPool, batch: PagedBatch) -> None:
+    def __init__(self, pool: KVPool, batch: PagedBatch, backend: Backend = "auto") -> None:
         self.keys, self.values = pool.keys, pool.values
-        self.batch = batch
+        self.batch, self.backend = batch, backend
 
     def cache(self, layer: int) -> KVWrite:
         """Return where the layer's new keys and values go."""
@@ -133,7 +134,29 @@ class PagedMemory:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return the attention over the blocks that each row lists."""
-        return paged_attention(q, self.keys[layer], self.values[layer], self.batch)
+        return paged_attention(
+            q, self.keys[layer], self.values[layer], self.batch, backend=self.backend
+        )
+
+
+def decode_backend(asked: Backend, model: Transformer) -> Backend:
+    """Return the kernels of decode steps: ``auto`` takes numba's on a CPU, where it is installed.
+
+    Raises:
+        ConfigError: numba cannot run this model.
+    """
+    weight, exact = model.embed.weight, not model.config.float32_statistics
+    fits = weight.device.type == "cpu" and (
+        weight.dtype == torch.float32 or (weight.dtype == torch.float64 and exact)
+    )
+    if asked == "auto":
+        return "numba" if fits and is_installed("numba") else "auto"
+    if asked == "numba" and not fits:
+        raise ConfigError(
+            "engine.backend numba wants a float32 or float64 model on a CPU (float64 without "
+            f"float32_statistics), got {weight.dtype} on {weight.device.type}"
+        )
+    return asked
 
 
 class EagerRunner:
@@ -143,6 +166,7 @@ class EagerRunner:
         model: In evaluation mode.
         pool: Its keys and values.
         device: Where they are.
+        backend: Kernels of steps that only decode; see :func:`decode_backend`.
 
     Attributes:
         observe: Called with (rows, logits ``[n, V]``) of each step where it is set.
@@ -150,8 +174,11 @@ class EagerRunner:
 
     overlaps = False
 
-    def __init__(self, model: Transformer, pool: KVPool, device: torch.device) -> None:
+    def __init__(
+        self, model: Transformer, pool: KVPool, device: torch.device, backend: Backend = "auto"
+    ) -> None:
         self.model, self.pool, self.device = model, pool, device
+        self.backend = decode_backend(backend, model)
         self.observe: Callable[[NDArray[np.int64], Tensor], None] | None = None
 
     @torch.inference_mode()
@@ -167,10 +194,13 @@ class EagerRunner:
             max_query=packed.max_query,
             max_blocks=packed.table.shape[1],
         )
+        # The compiled loops are for one token a row: prompts are products of matrices.
+        backend = self.backend if prefill is None else "auto"
         hidden = self.model.hidden(
             self._put(packed.ids),
             positions=self._put(packed.positions),
-            memory=PagedMemory(self.pool, batch),
+            memory=PagedMemory(self.pool, batch, backend),
+            backend=backend,
         )
         if len(fed) == 0:
             launch.result = Drawn(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
@@ -178,7 +208,7 @@ class EagerRunner:
         logits = self.model.head(hidden[len(packed.ids) - len(fed) :])
         if self.observe is not None:
             self.observe(fed, logits)
-        drawn = sample(logits, self._settings(rows, fed))
+        drawn = sample(logits, self._settings(rows, fed), backend=self.backend)
         if rows.seen is not None:
             mark_seen(torch.from_numpy(rows.seen), torch.from_numpy(fed), drawn.tokens.cpu())
         tokens, log_probs, raw = (x.cpu().numpy() for x in drawn)

@@ -18,7 +18,10 @@ class Column(NamedTuple):
 
     def first(self, steps: int) -> Column:
         """Return the first ``steps`` steps."""
-        return self if steps >= len(self.ids) else Column(*(x[:steps] for x in self))
+        if steps >= len(self.ids):
+            return self
+        ids, log_probs, raw, versions = self
+        return Column(ids[:steps], log_probs[:steps], raw[:steps], versions[:steps])
 
 
 class StepLog:

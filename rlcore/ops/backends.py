@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -32,12 +33,19 @@ from rlcore.errors import ConfigError, MissingDependencyError
 
 Backend = Literal["auto", "reference", "torch", "numba", "triton"]
 
+_NAMES = get_args(Backend)
 HALF_AND_SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 """Dtypes of kernels that load any of them and compute in float32."""
 
 _DEVICE = {"numba": "cpu", "triton": "cuda"}
 _NUMBA_DTYPES = (torch.float32, torch.float64)
 _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton"}
+
+
+@cache
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported."""
+    return importlib.util.find_spec(package) is not None
 
 
 def resolve_backend(
@@ -54,8 +62,8 @@ def resolve_backend(
         ConfigError: The name is unknown, or the backend cannot run on this device or dtype.
         MissingDependencyError: The backend's package is not installed.
     """
-    if backend not in get_args(Backend):
-        raise ConfigError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
+    if backend not in _NAMES:
+        raise ConfigError(f"backend must be one of {_NAMES}, got {backend!r}")
     if backend == "auto":
         fused = like.device.type == "cuda" and like.dtype in triton_dtypes
         backend = "triton" if fused else "torch"
@@ -65,12 +73,14 @@ def resolve_backend(
             raise ConfigError(
                 f"backend {backend!r} wants tensors on {_DEVICE[backend]}, got {like.device.type}"
             )
-        if importlib.util.find_spec(backend) is None:
+        if not is_installed(backend):
             raise MissingDependencyError(
                 f"backend {backend!r} needs the package {backend}, which is not installed: "
                 f"{_INSTALL[backend]}, or use backend='torch'"
             )
-    allowed = {"numba": _NUMBA_DTYPES, "triton": triton_dtypes}.get(backend, (like.dtype,))
+    if backend not in _DEVICE:
+        return backend
+    allowed = _NUMBA_DTYPES if backend == "numba" else triton_dtypes
     if like.dtype not in allowed:
         wanted = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
         raise ConfigError(f"backend {backend!r} wants {wanted} tensors, got {like.dtype}")

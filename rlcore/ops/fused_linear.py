@@ -14,6 +14,7 @@ Legend: ``N`` rows, ``D`` input width, ``F`` output width.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -54,16 +55,18 @@ def norm_linear(
         ConfigError: Shapes do not fit, or the backend cannot run here.
     """
     _check("norm_linear", x, weight, {"norm_weight": (norm_weight, weight.shape[1:])})
-    chosen = fused_backend(backend, x, norm_weight, weight, bias)
+    chosen = fused_backend(backend, x, norm_weight, weight, bias, numba=True)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
         if x.shape[0] > FUSED_NORM_ROWS:
             return F.linear(rms_norm(x, norm_weight, eps, backend="triton"), weight, bias)
         return fused_linear_triton(x, weight, norm=(norm_weight, eps), bias=bias)
-    normed = rms_norm(x, norm_weight, eps, backend=_twin(chosen))
-    out = _linear(normed, weight, chosen)
-    return out if bias is None else out + bias
+    normed = rms_norm(x, norm_weight, eps, backend=chosen)
+    if chosen == "reference":
+        out = _linear_reference(normed, weight)
+        return out if bias is None else out + bias
+    return F.linear(normed, weight, bias)
 
 
 def norm_gated_linear(
@@ -89,14 +92,15 @@ def norm_gated_linear(
         raise ConfigError(
             f"norm_gated_linear wants weight [2 F, D], got shape {tuple(weight.shape)}"
         )
-    chosen = fused_backend(backend, x, norm_weight, weight)
+    chosen = fused_backend(backend, x, norm_weight, weight, numba=True)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
         return fused_linear_triton(x, weight, norm=(norm_weight, eps), gated=True)
-    twin = _twin(chosen)
-    normed = rms_norm(x, norm_weight, eps, backend=twin)
-    return silu_mul(_linear(normed, weight, chosen), backend=twin)
+    normed = rms_norm(x, norm_weight, eps, backend=chosen)
+    if chosen == "reference":
+        return silu_mul(_linear_reference(normed, weight), backend="reference")
+    return silu_mul(F.linear(normed, weight), backend="torch")
 
 
 def linear_add(x: Tensor, weight: Tensor, residual: Tensor, *, backend: Backend = "auto") -> Tensor:
@@ -115,22 +119,18 @@ def linear_add(x: Tensor, weight: Tensor, residual: Tensor, *, backend: Backend 
         ConfigError: Shapes do not fit, or the backend cannot run here.
     """
     _check("linear_add", x, weight, {"residual": (residual, (x.shape[0], weight.shape[0]))})
-    chosen = fused_backend(backend, x, weight, residual)
+    chosen = fused_backend(backend, x, weight, residual, numba=True)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
         return fused_linear_triton(x, weight, residual=residual)
-    return residual + _linear(x, weight, chosen)
-
-
-def _twin(chosen: str) -> Backend:
-    return "reference" if chosen == "reference" else "torch"
-
-
-def _linear(x: Tensor, weight: Tensor, chosen: str) -> Tensor:
     if chosen == "reference":
-        return (x[:, None, :] * weight[None, :, :]).sum(-1)
-    return F.linear(x, weight)
+        return residual + _linear_reference(x, weight)
+    return torch.addmm(residual, x, weight.t())
+
+
+def _linear_reference(x: Tensor, weight: Tensor) -> Tensor:
+    return (x[:, None, :] * weight[None, :, :]).sum(-1)
 
 
 def _check(

@@ -78,9 +78,16 @@ def rms_norm(
             "rms_norm wants x [..., D], weight [D] and a residual of x's shape, got "
             f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
-    chosen = fused_backend(backend, x, weight, residual)
+    chosen = fused_backend(backend, x, weight, residual, numba=True)
     if chosen == "triton":
         normed, total = _norm_triton(x, weight, eps, residual)
+    elif chosen == "numba":
+        from rlcore.ops.norm_numba import rms_norm_numba
+
+        if float32 and x.dtype == torch.float64:
+            raise ConfigError("backend 'numba' takes the statistics of float64 in float64 only")
+        total = x if residual is None else x + residual
+        normed = rms_norm_numba(total, weight, eps)
     else:
         total = x if residual is None else x + residual
         function = _norm_reference if chosen == "reference" else _norm_torch
@@ -88,25 +95,34 @@ def rms_norm(
     return normed if residual is None else (normed, total)
 
 
-def fused_backend(backend: Backend, x: Tensor, *others: Tensor | None) -> str:
-    """Return the backend of an operation whose Triton kernel has no gradient.
+def fused_backend(
+    backend: Backend, x: Tensor, *others: Tensor | None, numba: bool = False
+) -> Backend:
+    """Return the backend of an operation whose kernels have no gradient.
 
     While ``torch.compile`` traces, ``auto`` is ``torch``: the compiler fuses by itself.
 
+    Args:
+        backend: What was asked for.
+        x: A tensor of the operation's device and dtype.
+        others: Further inputs that may want a gradient.
+        numba: Whether the operation has a numba backend.
+
     Raises:
-        ConfigError: ``triton`` is asked for where a gradient is wanted, or ``numba``.
+        ConfigError: A kernel is asked for where a gradient is wanted, or that does not exist.
     """
-    tensors = [x, *(t for t in others if t is not None)]
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    wanted = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, *others)
+    )
     if backend == "auto" and (wanted or torch.compiler.is_compiling()):
         backend = "torch"
     chosen = resolve_backend(backend, x, triton_dtypes=HALF_AND_SINGLE)
-    if chosen == "triton" and wanted:
+    if chosen in ("triton", "numba") and wanted:
         raise ConfigError(
-            "backend 'triton' of this operation has no gradient; got an input that requires one: "
-            "use backend='torch'"
+            f"backend {chosen!r} of this operation has no gradient; got an input that requires "
+            "one: use backend='torch'"
         )
-    if chosen == "numba":
+    if chosen == "numba" and not numba:
         raise ConfigError("this operation has no numba backend; wanted reference, torch or triton")
     return chosen
 

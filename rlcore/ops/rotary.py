@@ -72,9 +72,13 @@ def prepare_qkv(
     """
     dim = _head_width(qkv, heads, kv_heads, norms, rotary, cache)
     weights = () if norms is None else (norms.query, norms.key)
-    chosen = fused_backend(backend, qkv, *weights)
+    chosen = fused_backend(backend, qkv, *weights, numba=True)
     if chosen == "triton":
         return _prepare_triton(qkv, _Shape(heads, kv_heads, dim), norms, rotary, cache)
+    if chosen == "numba":
+        from rlcore.ops.rotary_numba import prepare_qkv_numba
+
+        return prepare_qkv_numba(qkv, (heads, kv_heads), dim, norms, rotary, cache)
     q, k, v = qkv.unflatten(-1, (-1, dim)).split((heads, kv_heads, kv_heads), -2)  # type: ignore[no-untyped-call]
     norm_backend: Backend = "reference" if chosen == "reference" else "torch"
     if norms is not None:

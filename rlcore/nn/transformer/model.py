@@ -25,8 +25,9 @@ from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import Rotary
 from rlcore.ops.attention.dense import AttentionBackend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.backends import HALF_AND_SINGLE
+from rlcore.ops.backends import HALF_AND_SINGLE, Backend
 from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
+from rlcore.ops.norm import rms_norm
 from rlcore.ops.routing import Routed
 
 FEW_ROWS = 64
@@ -57,16 +58,17 @@ class Block(nn.Module):
             more, routed = self.mlp(self.mlp_norm(x), chosen)
             return x + more, routed
         if context.few_rows and isinstance(self.mlp_norm, RMSNorm):
-            norm, mlp = self.mlp_norm, self.mlp
-            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight)
-            return linear_add(gated, mlp.down.weight, x), None
+            norm, mlp, backend = self.mlp_norm, self.mlp, context.backend
+            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight, backend=backend)
+            return linear_add(gated, mlp.down.weight, x, backend=backend), None
         return x + self.mlp(self.mlp_norm(x)), None
 
     def _mixed(self, x: Tensor, context: Context) -> Tensor:
         norm, mixer = self.mixer_norm, self.mixer
         if context.few_rows and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
-            qkv = norm_linear(x, norm.weight, norm.eps, mixer.qkv.weight, mixer.qkv.bias)
-            return linear_add(mixer.mix(qkv, context), mixer.out.weight, x)
+            backend, qkv = context.backend, mixer.qkv
+            projected = norm_linear(x, norm.weight, norm.eps, qkv.weight, qkv.bias, backend=backend)
+            return linear_add(mixer.mix(projected, context), mixer.out.weight, x, backend=backend)
         return x + mixer(norm(x), context)  # type: ignore[no-any-return]
 
 
@@ -133,6 +135,7 @@ class Transformer(nn.Module):
         padding: Tensor | None = None,
         memory: Memory | None = None,
         routing: Routing | None = None,
+        backend: Backend = "auto",
     ) -> Tensor:
         """Return the tokens' features after the last norm, ``[..., S, D]``.
 
@@ -144,6 +147,7 @@ class Transformer(nn.Module):
             padding: bool ``[B, S]``, true for real tokens: the others are not seen by any.
             memory: Keys and values of earlier tokens.
             routing: Records the experts that tokens use, or replays them.
+            backend: Kernels of a call with a memory; ``numba`` is for few tokens on a CPU.
 
         Raises:
             ConfigError: Arguments do not fit each other.
@@ -160,8 +164,10 @@ class Transformer(nn.Module):
             shape = (ids.shape[0], ids.shape[1])
             plan = plan_attention(rows, shape, x, self.attention_backend)
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        few = memory is not None and _few_rows(x)
-        x = self._through_blocks(x, Context(plan, rotary, memory, few), routing)
+        few = memory is not None and (backend == "numba" or _few_rows(x))
+        x = self._through_blocks(x, Context(plan, rotary, memory, few, backend), routing)
+        if few and isinstance(self.norm, RMSNorm):
+            return rms_norm(x, self.norm.weight, self.norm.eps, backend=backend)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, hidden: Tensor) -> Tensor:

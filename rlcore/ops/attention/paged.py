@@ -131,7 +131,9 @@ def paged_attention(
 
         return paged_attention_triton(q, keys, values, batch, scale)
     if chosen == "numba":
-        raise ConfigError("paged_attention has no numba backend; wanted reference, torch or triton")
+        from rlcore.ops.attention.paged_numba import paged_attention_numba
+
+        return paged_attention_numba(q, keys, values, batch, scale)
     return paged_attention_torch(q, keys, values, batch, scale)
 
 

@@ -84,13 +84,15 @@ def sample(logits: Tensor, rows: SamplingRows, *, backend: Backend = "auto") -> 
             return Sampled(none.long(), none, none.clone())
         if chosen == "reference":
             return Sampled(*sample_reference(logits.to(_wide(logits)), rows))
-        if chosen == "torch":
-            return Sampled(*sample_torch(logits.to(_wide(logits)), rows))
+        if chosen == "numba":
+            from rlcore.ops.sampling.sampler_numba import sample_numba
+
+            return Sampled(*sample_numba(logits, rows))
         if chosen == "triton":
             from rlcore.ops.sampling.sampler_triton import sample_triton
 
             return Sampled(*sample_triton(logits, rows))
-    raise ConfigError("sample has no numba backend; wanted reference, torch or triton")
+        return Sampled(*sample_torch(logits.to(_wide(logits)), rows))
 
 
 def mark_seen(seen: Tensor, rows: Tensor, tokens: Tensor) -> None:
