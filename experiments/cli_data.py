@@ -86,7 +86,8 @@ def show(folder: Annotated[Path, typer.Argument(help="Folder of a data set.")]) 
     for name in dataset.index.splits:
         file = dataset.split(name)
         longest = int(file.lengths.max())
-        lines[name] = f"{len(file.tokens):,} tokens in {len(file):,} documents, longest {longest:,}"
+        documents = "1 document" if len(file) == 1 else f"{len(file):,} documents"
+        lines[name] = f"{len(file.tokens):,} tokens in {documents}, longest {longest:,}"
     typer.echo(pairs(lines))
 
 

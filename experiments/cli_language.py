@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from rlcore.errors import ConfigError
+from rlcore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from experiments.generation import Prompt
@@ -129,15 +129,56 @@ def _load(
     kind = None if dtype is None else getattr(torch, dtype, None)
     if dtype is not None and not (isinstance(kind, torch.dtype) and kind.is_floating_point):
         raise ConfigError(f"--dtype {dtype!r:.40}; wanted float32, bfloat16, float16 or float64")
+    _check_model_folder(folder)
+    if device is not None:
+        _check_device(device)
     llm = LLM(folder, dtype=kind, device=device, engine=EngineConfig(num_blocks=blocks))
     if template is not None:
-        if llm.tokenizer is None:
-            raise ConfigError("--template needs a tokenizer, and the folder has none")
-        try:
-            llm.tokenizer.chat_template = template.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{template}: cannot be read ({error})") from None
+        _set_template(llm, template)
     return llm
+
+
+def _check_model_folder(folder: Path) -> None:
+    """Tell of another kind of folder, and what makes a model of it."""
+    if (folder / "config.json").exists() or not folder.is_dir():
+        return  # a folder that is missing is told of where it is read
+    hint = ""
+    if (folder / "config.resolved.yaml").is_file():
+        hint = f"; it is a run: write its model with `rlcore export {folder} DIR`"
+    elif (folder / "index.json").is_file():
+        hint = "; it is a data set: train on it, then `rlcore export RUN DIR`"
+    raise CheckpointError(f"{folder}: is no model folder, it has no config.json{hint}")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {device!r:.40}; wanted cpu, cuda or cuda:N")
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and (torch.device(device).index or 0) >= seen:
+        raise ConfigError(f"--device {device!r:.40}: torch sees {seen} CUDA devices; wanted cpu")
+
+
+def _set_template(llm: LLM, template: Path) -> None:
+    from rlcore.data.tokenizers import TokenizerError
+    from rlcore.data.tokenizers.chat import encode_chat
+
+    if llm.tokenizer is None:
+        raise ConfigError("--template needs a tokenizer, and the folder has none")
+    try:
+        llm.tokenizer.chat_template = template.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{template}: cannot be read ({error})") from None
+    # A template that fails is told of now, not after the first message.
+    try:
+        encode_chat(llm.tokenizer, [{"role": "user", "content": "hello"}])
+    except TokenizerError as error:
+        raise ConfigError(f"{template}: {error}") from None
 
 
 def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> list[Prompt]:
@@ -151,6 +192,11 @@ def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> 
                 return read_prompts(lines, str(file), llm.tokenizer)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file}: cannot be read ({error})") from None
+    if llm.tokenizer is None:
+        raise ConfigError(
+            "the model's folder has no tokenizer to read text with; give token ids: "
+            '--file with lines such as {"prompt": [1, 2, 3]}'
+        )
     text = sys.stdin.read() if prompt in (None, "-") else str(prompt)
     if as_chat:
         return [

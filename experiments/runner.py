@@ -76,6 +76,7 @@ def run(
 
     Raises:
         ConfigError: The experiment is not valid; nothing was started.
+        DataError: There is no data set where the experiment says; nothing was started.
         RunFolderError: The folder exists or cannot be written.
         Interrupted: A signal stopped the run; it can be resumed.
         RlcoreError: Training failed; the message says where the last checkpoint is.
@@ -83,7 +84,12 @@ def run(
     _check_overrides(overrides)
     resolved = load_config(config, overrides, try_out=True)
     settings = resolved.config
-    choose_mode(wandb or settings.track.wandb.mode)  # refused before there is a folder
+    # Refused before there is a folder:
+    choose_mode(wandb or settings.track.wandb.mode)
+    if settings.data is not None:
+        from rlcore.data.tokens.dataset import read_index
+
+        read_index(settings.data.path)
     folder = RunFolder.create(
         out,
         name or settings.name,

@@ -15,7 +15,7 @@ from rlcore.data.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 from rlcore.errors import CheckpointError, ConfigError
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
-from rlcore.inference.errors import EngineError, RequestError
+from rlcore.inference.errors import EngineError, RequestError, RequestTooLargeError
 from rlcore.inference.handles import RequestHandle
 from rlcore.inference.progress import ProgressLine
 from rlcore.inference.prompts import encode_prompt
@@ -402,6 +402,12 @@ def _seeds(prompts: Sequence[Sequence[int]], seed: int) -> list[int]:
 def _submit(engine: Engine, request: Request, number: int) -> RequestHandle:
     try:
         return engine.submit(request)
+    except RequestTooLargeError as error:
+        raise RequestTooLargeError(
+            f"prompt {number} has {len(request.prompt)} tokens, its answer up to "
+            f"{request.max_new_tokens}: {error}; shorten them, or raise EngineConfig.num_blocks "
+            "(--blocks)"
+        ) from None
     except RequestError as error:
         raise type(error)(f"prompt {number}: {error}") from None
 

@@ -149,6 +149,7 @@ def test_bad_files_are_refused_with_their_line(folder, capsys, tmp_path, text, m
         (["x", "--dtype", "int64"], 2, "--dtype 'int64'"),
         (["x", "--dtype", "nn"], 2, "--dtype 'nn'"),
         (["x", "--top-p", "1.5"], 2, "top_p"),
+        (["x", "--temperature", "-1"], 2, "'--temperature'"),
         (["x", "--decoding", "/nowhere"], 2, "/nowhere"),
         (["x", "--template", "/nowhere"], 2, "/nowhere: cannot be read"),
         (["x", "--html", "/nowhere/x.html"], 2, "/nowhere/x.html: cannot be written"),
@@ -166,6 +167,61 @@ def test_a_folder_that_is_no_model_exits_with_4(capsys, tmp_path):
         code, _, err = run(capsys, *command)
         assert code == 4
         assert "config.json" in err
+
+
+def test_a_device_that_is_not_there_is_told_of(folder, capsys):
+    for device, message in (("cuda:99", ": torch sees "), ("gpu", "; wanted cpu, cuda or cuda:N")):
+        code, _, err = run(capsys, "generate", folder, "x", "--device", device)
+        assert code == 2
+        assert f"--device {device!r}{message}" in err
+
+
+def test_another_kind_of_folder_is_told_of_with_the_way_to_a_model(capsys, tmp_path):
+    for name, file, message in (
+        ("run", "config.resolved.yaml", f"rlcore export {tmp_path / 'run'} DIR"),
+        ("data", "index.json", "it is a data set"),
+        ("none", "a.txt", "is no model folder, it has no config.json"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+        code, _, err = run(capsys, "generate", tmp_path / name, "x")
+        assert code == 4
+        assert message in err
+
+
+def test_a_template_that_fails_is_told_of_before_the_first_message(folder, capsys, tmp_path):
+    template = tmp_path / "bad.jinja"
+    for text, message in (("{% for", "TemplateSyntaxError"), ("{{ raise_exception('no') }}", "no")):
+        template.write_text(text)
+        for command in ("chat", "serve"):
+            code, _, err = run(capsys, command, folder, "--template", template, *SMALL)
+            assert code == 2
+            assert f"{template}: the chat template" in err
+            assert message in err
+
+
+def test_a_prompt_beyond_the_memory_says_what_to_do(folder, capsys):
+    words = ("--blocks", 4, "--device", "cpu", "--max-new-tokens", 9)
+    code, _, err = run(capsys, "generate", folder, "x" * 99, *words)
+    assert code == 2
+    assert "prompt 0 has 99 tokens, its answer up to 9" in err
+    assert "--blocks" in err
+
+
+def test_text_for_a_folder_without_a_tokenizer_is_refused(folder, capsys, tmp_path):
+    import shutil
+
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare)
+    (bare / "rlcore_tokenizer.json").unlink()
+    code, _, err = run(capsys, "generate", bare, "x", *SMALL)
+    assert code == 2
+    assert '--file with lines such as {"prompt": [1, 2, 3]}' in err
+    (tmp_path / "in.jsonl").write_text('{"prompt": [1, 2, 3]}')
+    words = ("--file", tmp_path / "in.jsonl", "--max-new-tokens", 3)
+    code, out, _ = run(capsys, "generate", bare, *words, *SMALL)
+    assert code == 0
+    assert all(word.isdigit() for word in out.split())
 
 
 def test_the_page_shows_alternatives_and_the_order_of_diffusion(folder, llm, capsys, tmp_path):

@@ -200,7 +200,8 @@ def test_damaged_data_is_refused_before_anything_is_trained(tmp_path, experiment
     with pytest.raises(DataError, match="damaged or replaced"):
         experiments.run(experiment(data), out=tmp_path)
     with pytest.raises(DataError, match="no token data set"):
-        experiments.run(experiment(tmp_path / "none"), out=tmp_path)
+        experiments.run(experiment(tmp_path / "none"), out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists(), "refused before there is a run folder"
 
 
 def test_accumulation_is_one_batch(tmp_path, text_data, experiment) -> None:
