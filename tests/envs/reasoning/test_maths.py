@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from envs.reasoning import MathsTask
-from envs.reasoning.maths import equivalent, evaluate
+from envs.reasoning.maths import MathsError, equivalent, evaluate
 
 SAME = [
     ("\\frac{1}{2}", "0.5"), ("\\boxed{\\dfrac12}", "1/2"), ("2\\sqrt{3}", "\\sqrt{12}"),
@@ -63,6 +63,15 @@ def test_exact_values():
     assert abs(evaluate("\\sqrt{2}") ** 2 - 2) < 1e-12
     with pytest.raises(ZeroDivisionError):
         evaluate("1/(2-2)")
+
+
+def test_bounds_are_named():
+    assert evaluate("(" * 39 + "1" + ")" * 39) == 1
+    with pytest.raises(MathsError, match="nested too deeply"):
+        evaluate("(" * 40 + "1" + ")" * 40)
+    assert evaluate("1+" * 249 + "1") == 250
+    with pytest.raises(MathsError, match="cannot read"):
+        evaluate("1+" * 250 + "1")
 
 
 @pytest.mark.parametrize("profile", ["strict", "d1"])
