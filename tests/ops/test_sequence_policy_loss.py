@@ -505,6 +505,7 @@ def test_presets_are_what_the_papers_say() -> None:
     assert PRESETS["gspo"].ratio == "geometric"
     assert PRESETS["dr_grpo"].std == "none"
     assert PRESETS["dr_grpo"].agg == "seq_mean_token_sum"
+    assert {p.kl for p in PRESETS.values()} == {"k3"}
     assert PRESETS["gspo"].clip == Clip(3e-4, 4e-4)
     assert PRESETS["rloo"].advantage_settings() == {"mean": "loo", "std": "none"}
     assert PRESETS["rloo"].agg == "seq_mean_token_sum"
