@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlcore.data.tokenizers import TokenizerError, load_tokenizer
 from rlcore.data.tokenizers.bpe import train_bpe
-from rlcore.data.tokenizers.byte_decoders import byte_letters
+from rlcore.data.tokenizers.byte_decoders import byte_letters, byte_table
 from rlcore.data.tokenizers.hugging_face import CONFIG_FILE, HuggingFaceTokenizer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -62,6 +62,20 @@ def test_byte_level_decodes_any_ids_as_the_library_does(bpe):
     ids = [i for i in range(bpe.vocab_size) if i not in bpe.specials.control_ids]
     assert bpe.decode(ids) == bpe._full.decode(ids)
     assert len(byte_letters()) == len(set(byte_letters().values())) == 256
+
+
+def test_added_tokens_of_a_byte_level_vocabulary_are_meant_literally():
+    """The letter é stands for the byte E9 in a learned token, and for itself in an added one."""
+    texts = {0: "Ġé", 1: "é", 2: "漢"}
+    learned = byte_table({"type": "ByteLevel"}, texts, ())
+    assert learned == {0: b" \xe9", 1: b"\xe9", 2: "漢".encode()}
+    assert byte_table({"type": "ByteLevel"}, texts, {"é"}) == {**learned, 1: "é".encode()}
+    pieces = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"}]}  # fmt: skip
+    texts = {0: "▁a", 1: "<0xE9>", 2: "<0x41>"}
+    found = byte_table(pieces, texts, {"<0x41>"})
+    assert found == {0: b" a", 1: b"\xe9", 2: b"<0x41>"}
 
 
 def test_special_tokens_are_skipped_when_asked(hugging_face):
