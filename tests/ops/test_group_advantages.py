@@ -117,6 +117,15 @@ def test_equal_rewards_give_no_advantage(std: str, value: float) -> None:
     assert ours.tolist() == [0.0] * 6
 
 
+@pytest.mark.parametrize("std", ["group", "batch"])
+def test_equal_rewards_are_told_from_rounding(std: str) -> None:
+    """The mean of three times 0.1 is not 0.1, and the error over its own deviation is 1."""
+    rewards = torch.full((3,), 0.1, dtype=torch.float64)
+    assert (rewards.mean() != 0.1).item()
+    ours = group_advantages(rewards, torch.zeros(3, dtype=torch.int64), std=std, eps=0.0)
+    assert ours.tolist() == [0.0] * 3
+
+
 def test_groups_with_one_survivor_are_dropped_and_do_not_disturb() -> None:
     rewards = torch.tensor([1.0, 0.0, 5.0, math.nan], dtype=torch.float64)
     groups = torch.tensor([0, 0, 1, 1])
