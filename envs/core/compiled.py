@@ -10,17 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-import pickle  # noqa: TID251 - for the name of its error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+from numba.core import caching
 from numba.core.caching import FunctionCache
 
 _LOG = logging.getLogger(__name__)
 _ENVS = Path(__file__).resolve().parent.parent
-_DAMAGED = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError,
+_DAMAGED = (OSError, EOFError, caching.pickle.UnpicklingError, AttributeError, ImportError, IndexError,
             KeyError, TypeError, ValueError)  # fmt: skip
 """What reading a file that is no longer a pickle may raise."""
 
