@@ -20,8 +20,8 @@ from numba.core.caching import FunctionCache
 
 _LOG = logging.getLogger(__name__)
 _ENVS = Path(__file__).resolve().parent.parent
-_DAMAGED = (OSError, EOFError, caching.pickle.UnpicklingError, AttributeError, ImportError, IndexError,
-            KeyError, TypeError, ValueError)  # fmt: skip
+_DAMAGED = (OSError, EOFError, caching.pickle.UnpicklingError, AttributeError, ImportError,
+            IndexError, KeyError, TypeError, ValueError)  # fmt: skip
 """What reading a file that is no longer a pickle may raise."""
 
 

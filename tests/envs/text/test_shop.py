@@ -144,7 +144,9 @@ def test_choices_are_forgotten_with_the_item():
     env.step("click[< prev]")
     env.step(f"click[{code}]")
     size = len(goal.attributes) + len(goal.options) + 1
-    assert env.step("click[buy now]")[1] == pytest.approx(1 - len(goal.options) / size)
+    _, reward, *_, info = env.step("click[buy now]")
+    assert reward == pytest.approx(1 - len(goal.options) / size)
+    assert not info["won"]
 
 
 ATTACKS = [
