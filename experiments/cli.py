@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     redact_output(Redactor.from_environment())
     try:
         check_agents_package()
-        return _invoke(words)
+        code = _invoke(words)
+        if code == INTERRUPTED:  # typer makes this code of Ctrl-C, without a word
+            typer.echo("interrupted", err=True)
+        return code
     except RlcoreError as error:
         code = exit_code(error)
         typer.echo(str(error) if _speaks_for_itself(error) else f"error: {error}", err=True)

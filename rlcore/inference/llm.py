@@ -405,8 +405,8 @@ def _submit(engine: Engine, request: Request, number: int) -> RequestHandle:
     except RequestTooLargeError as error:
         raise RequestTooLargeError(
             f"prompt {number} has {len(request.prompt)} tokens, its answer up to "
-            f"{request.max_new_tokens}: {error}; shorten them, or raise EngineConfig.num_blocks "
-            "(--blocks)"
+            f"{request.max_new_tokens}: {error}; shorten them or, if the pool is the limit, raise "
+            "EngineConfig.num_blocks (--blocks)"
         ) from None
     except RequestError as error:
         raise type(error)(f"prompt {number}: {error}") from None

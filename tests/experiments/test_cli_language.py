@@ -176,6 +176,18 @@ def test_a_device_that_is_not_there_is_told_of(folder, capsys):
         assert f"--device {device!r}{message}" in err
 
 
+def test_an_interrupted_command_says_so(folder, capsys, monkeypatch):
+    from experiments import cli_language
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_language, "_load", interrupted)
+    code, out, err = run(capsys, "generate", folder, "x")
+    assert (code, out) == (130, "")
+    assert "interrupted" in err
+
+
 def test_another_kind_of_folder_is_told_of_with_the_way_to_a_model(capsys, tmp_path):
     for name, file, message in (
         ("run", "config.resolved.yaml", f"rlcore export {tmp_path / 'run'} DIR"),
