@@ -144,3 +144,19 @@ def test_the_fingerprint_names_every_setting():
     prints = [build_decoder({**base, **change}, Mixing()).fingerprint for change in changes]
     assert len(set(prints)) == len(prints)
     assert prints[0] == build_decoder(base, Mixing(seed=8)).fingerprint
+
+
+@pytest.mark.parametrize("affects", ["law", "confidence", "both"])
+def test_log_probs_are_the_models_own_whatever_transforms_the_logits(affects):
+    """A replay knows the model alone: a truncated law must not raise what is recorded."""
+    denoiser = Mixing(seed=2)
+    settings = {
+        "acceptance": UNIFORM,
+        "stop": {"eos": False},
+        "temperature": 0.7,
+        "logit_transforms": [{"name": "top_k", "k": 2, "affects": affects}],
+    }
+    prompts = PromptBatch.from_lists(PROMPTS)
+    record = build_decoder(settings, denoiser).rollout(prompts, gen_length=L, allow_inexact=True)
+    again = replay_log_probs(denoiser, record)
+    assert torch.allclose(again.float(), record.old_logp, atol=1e-5, rtol=0)
