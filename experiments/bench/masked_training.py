@@ -98,6 +98,7 @@ def train(
     seed: int = 0,
     limit_s: float = math.inf,
     workers: int = 1,
+    torch_init: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
     """Train a model with AdamW and a cosine that ends at the last update.
@@ -111,6 +112,7 @@ def train(
         limit_s: Wall time of the updates, compilation apart: where they take longer, there are
             fewer of them and the cosine ends at the last of those.
         workers: Processes that make rows.
+        torch_init: Whether weights begin as torch's own modules do.
         say: Receives progress.
     """
     steps, batch = steps or bed.steps, batch or bed.batch
@@ -118,7 +120,10 @@ def train(
     rows = make_rows(bed, steps * batch, seed, workers)
     made = time.perf_counter() - begin
     torch.manual_seed(seed)
-    model = Transformer(bed.model).to(device)
+    model = Transformer(bed.model)
+    if torch_init:
+        use_torch_init(model)
+    model = model.to(device)
     model.attention_backend = "torch"  # rows are shorter than one tile of the others
     pool = torch.from_numpy(rows[: len(rows) // batch * batch]).to(device)
     begin = time.perf_counter()
@@ -142,6 +147,13 @@ def train(
         "set_up_s": update.set_up_s,
     }  # fmt: skip
     return Trained(model.eval().requires_grad_(False), seconds, losses, detail)
+
+
+def use_torch_init(model: Transformer) -> None:
+    """Draw weights as ``nn.Linear`` and ``nn.Embedding`` do: wider, and alike in all layers."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+            module.reset_parameters()
 
 
 def affordable(done: int, steps: int, spent_s: float, limit_s: float) -> int:
