@@ -68,9 +68,9 @@ def _one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | 
     edges = bounds.tolist()
     found = []
     for start, end in itertools.pairwise(edges):
-        rows = (x[start:end].transpose(0, 1)[None] for x in (q, k, v))
+        query, key, value = (x[start:end].transpose(0, 1)[None] for x in (q, k, v))
         out = scaled_dot_product_attention(
-            *rows, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            query, key, value, is_causal=True, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
         )
         found.append(out[0].transpose(0, 1))
     return torch.cat(found)
