@@ -204,7 +204,7 @@ class Machine:
     [(24, 5, 7, True), (40, 16, 64, True), (20, 8, 3, False)],
 )
 def test_random_schedules(overlaps: bool, blocks: int, rows: int, chunk: int, cache: bool) -> None:
-    # 6 machines: RLCORE_FUZZ_OPERATIONS=100000 is the long run; its result is in the docs.
+    # 6 machines; RLCORE_FUZZ_OPERATIONS=100000 is the long run.
     operations = int(os.environ.get("RLCORE_FUZZ_OPERATIONS", 12_000)) // 6
     engine = make_engine(blocks, rows, chunk, overlaps, cache)
     machine = run(Machine(blocks + overlaps, engine), operations)

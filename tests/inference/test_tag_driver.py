@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
@@ -11,6 +9,7 @@ from rlcore.errors import ConfigError
 from rlcore.inference.config import EngineConfig
 from rlcore.inference.engine import Engine
 from rlcore.inference.errors import RequestError
+from rlcore.inference.parallel import ParallelSchema, build_intervals, build_positions, parse
 from rlcore.inference.request import ParallelOptions, Request
 from rlcore.inference.tags import ForkRefused, outline_labels
 from rlcore.inference.trace import ParallelTrace
@@ -20,20 +19,19 @@ from tests.inference.arithmetic_model import ScriptedRunner, check_counts
 OPEN, OUT, _OUT, FORK, PATH, _PATH, JOIN, END, COLON, EOS = range(20, 30)
 
 
-@dataclass(frozen=True)
-class Tags:
-    open_block: int = OPEN
-    outline_open: int = OUT
-    outline_close: int = _OUT
-    fork_tag: int = FORK
-    branch_open: int = PATH
-    branch_close: int = _PATH
-    join_open: int = JOIN
-    label_end: int = COLON
-    max_branches: int = 4
-    max_depth: int = 2
-
-
+SCHEMA = ParallelSchema(
+    open_block=OPEN,
+    outline_open=OUT,
+    outline_close=_OUT,
+    fork_tag=FORK,
+    branch_open=PATH,
+    branch_close=_PATH,
+    join_open=JOIN,
+    join_close=END,
+    label_end=COLON,
+    max_branches=4,
+    max_depth=2,
+)
 BLOCK = [OPEN, 1, OUT, 11, COLON, 2, _OUT, OUT, 12, COLON, 3, _OUT, FORK]
 
 
@@ -56,7 +54,7 @@ def run(
     ScriptedRunner(engine, 32, scripts, overlaps)
     request = Request(
         prompt=[5, 6, 7], max_new_tokens=budget, max_path_tokens=path, stop_ids=[EOS],
-        parallel=ParallelOptions(schema=Tags(), **({"min_fork_budget": 4} | options)),
+        parallel=ParallelOptions(schema=SCHEMA, **({"min_fork_budget": 4} | options)),
     )  # fmt: skip
     trace = engine.generate([request])[0]
     check_counts(engine)
@@ -98,6 +96,29 @@ def test_a_block_is_forked_and_joined(overlaps: bool, blocks: int, rows: int) ->
     assert not trace.gs[0, start + 12 :].any()
 
 
+def equals_what_is_parsed(trace: ParallelTrace) -> None:
+    """The parser sees the branches that the engine made, at the same positions."""
+    tree = parse(trace.ids.tolist(), SCHEMA, prompt=3)
+    gs, ps = build_intervals(tree)
+    assert tree.depth == len(trace.gs) > 0
+    assert build_positions(tree).tolist() == trace.positions.tolist()
+    assert gs.tolist() == trace.gs.tolist()
+    assert ps.tolist() == trace.ps.tolist()
+
+
+def test_what_was_generated_is_parsed_as_it_was_generated() -> None:
+    equals_what_is_parsed(run(two_branches()))
+    again = 3 + len(BLOCK) + 8 + 3
+    twice = two_branches()
+    twice[0,] |= at(again, BLOCK) | at(again + len(BLOCK) + 8, [8, END, EOS])
+    fork = again + len(BLOCK)
+    twice[0, 2] = at(fork + 3, [1, 1, 1, 1, _PATH])
+    twice[0, 3] = at(fork + 3, [4, _PATH])
+    trace = run(twice)
+    assert trace.n_forks == 2
+    equals_what_is_parsed(trace)
+
+
 def test_the_joined_parent_waits_for_no_extra_step() -> None:
     trace = run(two_branches())
     # One step for each token that was drawn on the longest path: forced ones (three of the label,
@@ -113,8 +134,9 @@ def test_blocks_nest() -> None:
     scripts[0, 0, 0] = at(inner + 3, [1, _PATH])
     scripts[0, 0, 1] = at(inner + 3, [1, _PATH])
     outer = 3 + len(BLOCK) + 5 + 1 + 2
-    scripts[0,] = at(3, BLOCK) | at(fork + outer + 1, [8, EOS])
+    scripts[0,] = at(3, BLOCK) | at(fork + outer + 1, [END, EOS])
     trace = run(scripts, budget=120)
+    equals_what_is_parsed(trace)
     assert trace.finish_reason == "stop"
     assert trace.n_forks == 2
     assert trace.gs.shape[0] == 2
@@ -150,10 +172,10 @@ def test_malformed_forks_are_refused_by_name(ids: list[int], kind: str) -> None:
 
 
 def test_only_the_last_block_counts() -> None:
-    labels = outline_labels([OPEN, OUT, 1, COLON, _OUT, *BLOCK], Tags())
+    labels = outline_labels([OPEN, OUT, 1, COLON, _OUT, *BLOCK], SCHEMA)
     assert labels == [[11, COLON], [12, COLON]]
     with pytest.raises(ForkRefused, match="no_outline"):
-        outline_labels([*BLOCK, OPEN, FORK], Tags())
+        outline_labels([*BLOCK, OPEN, FORK], SCHEMA)
 
 
 def test_a_fork_wants_a_budget_and_room() -> None:
@@ -197,11 +219,11 @@ def test_budgets_hold_whenever_they_end(budget: int) -> None:
 def test_a_tag_in_the_prompt_and_wrong_options_are_refused() -> None:
     model = Transformer(TransformerConfig(vocab_size=32, dim=8, layers=1, heads=1))
     engine = Engine(model, EngineConfig(num_blocks=8))
-    options = ParallelOptions(schema=Tags())
+    options = ParallelOptions(schema=SCHEMA)
     with pytest.raises(RequestError, match=r"prompt\[1\] is 23, the tag fork_tag"):
         engine.submit(Request(prompt=[1, FORK], max_new_tokens=2, parallel=options))
     assert engine.store.pool.used == 0
     assert not engine.step()
     for wrong in ({"max_branches": 0}, {"min_fork_budget": -1}, {"on_invalid": "ignore"}):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
-            ParallelOptions(schema=Tags(), **wrong)
+            ParallelOptions(schema=SCHEMA, **wrong)
