@@ -228,7 +228,7 @@ def test_rotation_keeps_lengths_and_relative_angles() -> None:
             r"a pool of \[n_blocks, block, 1, 4\]",
         ),
         (lambda: rotary_angles(torch.zeros(2, 2).long(), draw(4)), r"wants positions \[N\]"),
-        (lambda: rms_norm(draw(2, 8), draw(8), 0.1, backend="numba"), "no numba backend"),
+        (lambda: silu_mul(draw(2, 8), backend="numba"), "no numba backend"),
     ],
 )
 def test_bad_input_is_named(call, message: str) -> None:

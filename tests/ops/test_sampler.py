@@ -257,8 +257,3 @@ def test_no_rows(backend: str) -> None:
 def test_bad_input_is_named(logits: torch.Tensor, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         sample(logits, replace(same_rows(2, 1.0), **changes))
-
-
-def test_there_is_no_numba_backend() -> None:
-    with pytest.raises(ConfigError, match="no numba backend"):
-        sample(torch.zeros(2, 3), same_rows(2, 1.0), backend="numba")
