@@ -18,13 +18,12 @@ What does not fit into ``--seconds`` is named as skipped.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ class Candidate:
     Attributes:
         unit: ``blocks``: each is compiled by itself; ``whole``: all of them; ``loss``: with the
             head; ``none``.
-        attention: An attention backend of ours, or ``cudnn``: ``varlen`` by another library.
+        attention: An attention backend, or ``best``: that of the fastest so far.
         head: ``fused``: loss and gradient in one kernel; ``plain``: logits and cross-entropy.
         seconds: What it takes to compile and measure.
     """
@@ -77,28 +76,11 @@ class Candidate:
 
 CANDIDATES = (
     Candidate("blocks", "varlen"),
-    Candidate("blocks", "cudnn", seconds=6.0),
     Candidate("blocks", "auto"),
     Candidate("blocks", "triton"),
     Candidate("whole", "best", seconds=35.0),
     Candidate("loss", "auto", "plain", seconds=50.0),
 )
-
-
-@contextlib.contextmanager
-def cudnn_for(candidate: Candidate) -> Iterator[None]:
-    """Let torch's variable-length attention call cuDNN, which it does not do by itself."""
-    from torch.nn.attention import varlen
-
-    if candidate.attention != "cudnn":
-        yield
-        return
-    kept = varlen._should_use_cudnn
-    varlen._should_use_cudnn = lambda index: True
-    try:
-        yield
-    finally:
-        varlen._should_use_cudnn = kept
 
 
 class Step:
@@ -108,8 +90,7 @@ class Step:
         torch.manual_seed(0)
         self.candidate, self.device = candidate, device
         self.model = Transformer(TransformerConfig(**shape)).to(device)
-        chosen = candidate.attention
-        self.model.attention_backend = "varlen" if chosen == "cudnn" else chosen  # type: ignore[assignment]
+        self.model.attention_backend = candidate.attention  # type: ignore[assignment]
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1,
             fused=device == "cuda",
@@ -138,10 +119,9 @@ class Step:
 
     def backward(self, batch: Batch) -> Tensor:
         """Return the loss, its gradient in the parameters."""
-        with cudnn_for(self.candidate):
-            with torch.autocast(self.device, torch.bfloat16):
-                loss = self.loss(batch)
-            loss.backward()
+        with torch.autocast(self.device, torch.bfloat16):
+            loss = self.loss(batch)
+        loss.backward()
         return loss.detach()
 
     def update(self) -> None:
@@ -281,7 +261,7 @@ class Sweep:
         found |= {"between_ms": bytes_between(self.shape, self.tokens) / copy_bandwidth() * 1e3}
         found["attention_ms"] = {
             name: attempt(lambda name=name: attention_ms(self.batch, self.shape, name))
-            for name in ("varlen", "cudnn", "triton")
+            for name in ("varlen", "triton")
         }
         found["head_ms"] = {
             str(chunk): attempt(lambda chunk=chunk: head_ms(self.batch, self.shape, chunk))
@@ -367,14 +347,13 @@ def attention_ms(batch: Batch, shape: dict[str, Any], name: str) -> float:
     q, k, v, g = (torch.randn(size, device="cuda", dtype=torch.bfloat16) for _ in range(4))
     leaves = [x.requires_grad_() for x in (q, k, v)]
     mask = AttentionMask(documents=batch.documents)
-    backend: Any = "varlen" if name == "cudnn" else name
+    backend: Any = name
     plan = plan_attention(mask, size[:2], q, backend)
 
     def run() -> None:
         torch.autograd.grad(attention(*leaves, plan), leaves, g)
 
-    with cudnn_for(Candidate("none", name)):
-        return shape["layers"] * median_ms(run)
+    return shape["layers"] * median_ms(run)
 
 
 def head_ms(batch: Batch, shape: dict[str, Any], chunk: int) -> float:
