@@ -52,7 +52,8 @@ def document_attention(
     shape, longest = q.shape, q.shape[1]
     q, k, v = (x.flatten(0, 1) for x in (q, k, v))
     if not q.is_cuda:
-        return _one_by_one(q, k, v, bounds, scale).view(shape)
+        alone: Tensor = _one_by_one(q, k, v, bounds, scale)
+        return alone.view(shape)
     more = dict(_CAUSAL)
     if q.shape[1] != k.shape[1]:
         if _GROUPS_IN_KERNEL:
@@ -63,7 +64,7 @@ def document_attention(
     return out.view(shape)  # type: ignore[no-any-return]
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | None) -> Tensor:
     edges = bounds.tolist()
     found = []
