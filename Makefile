@@ -36,7 +36,7 @@ demo: setup ## train CartPole-v1 asynchronously; print the video, the curve and 
 	$(BIN)/rlcore plot runs/latest
 	$(BIN)/rlcore report runs/latest
 
-test: setup ## the default tests (under 10 minutes on 2 cores)
+test: setup ## the default tests (a quarter of an hour on 2 cores)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "$(DEFAULT) and not alone" $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "$(DEFAULT) and alone" $(PYTEST_ARGS) || test $$? -eq 5  # none chosen
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from envs.finray.chain import Chain, bending_hessian
 from envs.finray.fluid import Fluid
 from envs.finray.lattice import WALLS

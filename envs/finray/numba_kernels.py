@@ -14,7 +14,7 @@ import llvmlite.binding
 import numpy as np
 from numba import njit
 
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from envs.finray.lattice import CX, CY, MIRROR, OPPOSITE
 
 # LLVM vectorises a loop over n arrays only if it may check at run time that they do not overlap;

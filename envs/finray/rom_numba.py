@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from envs.finray.numba_chain import cholesky, solve
 
 

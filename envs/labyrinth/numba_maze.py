@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from envs.labyrinth import draws
 from envs.labyrinth.draws import (
     CARVE_DRAW,

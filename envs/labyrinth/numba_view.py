@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 try:
-    from envs.core.compiled import kernel
+    from envs.core.numba_cache import kernel
 except ImportError as error:  # pragma: no cover - numba is installed where the tests run
     raise ImportError(
         "labyrinth/random-v0: backend='numba' needs numba: pip install 'rlcore[fast]', "

@@ -109,6 +109,6 @@ class SudokuSolver:
 def _functions(backend: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     if backend == "python":
         return sudoku_search.search, sudoku_search.dig
-    from envs.core.compiled import kernel
+    from envs.core.numba_cache import kernel
 
     return kernel()(sudoku_search.search), kernel()(sudoku_search.dig)

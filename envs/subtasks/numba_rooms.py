@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 try:
-    from envs.core.compiled import kernel
+    from envs.core.numba_cache import kernel
 except ImportError as error:  # pragma: no cover - numba is installed where the tests run
     raise ImportError("backend='numba' needs numba: pip install 'rlcore[fast]'") from error
 

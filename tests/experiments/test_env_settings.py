@@ -184,9 +184,7 @@ def settings_of(tree: Any, path: str = "") -> Iterator[str]:
 def problem_with(config: Path, setting: str, value: str) -> str:
     """Return what is said of a value, or nothing where it is taken."""
     try:
-        load_config(
-            config, [f"{setting}={value}"], look_up=setting.startswith("env"), make_env=True
-        )
+        load_config(config, [f"{setting}={value}"], look_up=setting.startswith("env"), try_out=True)
     except RlcoreError as error:
         return str(error)
     return ""

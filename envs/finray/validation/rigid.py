@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from envs.finray.coupling import REGULARISATION
 from envs.finray.fluid import Fluid
 from envs.finray.numba_chain import Flow, Work, cholesky, flow, solve, work

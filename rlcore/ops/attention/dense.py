@@ -99,8 +99,7 @@ def plan_attention(
         return AttentionPlan(chosen, mask.causal, tiled=tiled)
     if chosen == "torch" and mask.shape is None:
         return AttentionPlan(chosen, mask.causal)
-    tiles = like.device.type == "cuda" and like.dtype in HALF_AND_SINGLE and not short
-    if chosen == "torch" and tiles:
+    if chosen == "torch" and _takes_tiles(like) and not short:
         return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
     return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
 
@@ -109,6 +108,10 @@ def _short_rows(mask: AttentionMask, shape: tuple[int, int]) -> bool:
     others = (mask.documents, mask.blocks, mask.intervals)
     padded = mask.padding is not None and not mask.causal
     return padded and shape[1] <= LONGEST and all(value is None for value in others)
+
+
+def _takes_tiles(like: Tensor) -> bool:
+    return like.is_cuda and like.dtype in HALF_AND_SINGLE
 
 
 def _has_short_kernel(like: Tensor) -> bool:

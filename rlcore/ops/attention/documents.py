@@ -8,20 +8,17 @@ Legend: ``B`` rows, ``S`` tokens of a row, ``H`` query heads, ``K`` key heads, `
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-_PARAMETERS = inspect.signature(varlen_attn).parameters
-_CAUSAL: dict[str, Any] = (
-    {"window_size": (-1, 0)} if "window_size" in _PARAMETERS else {"is_causal": True}
-)
-_GROUPS_IN_KERNEL = "enable_gqa" in _PARAMETERS
+_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+# By version, as the module of varlen_attn loads the compiler: it is imported where it is used.
+_CAUSAL: dict[str, Any] = {"window_size": (-1, 0)} if _VERSION >= (2, 11) else {"is_causal": True}
+_GROUPS_IN_KERNEL = _VERSION >= (2, 13)
 
 
 def document_bounds(documents: Tensor) -> Tensor:
@@ -54,6 +51,8 @@ def document_attention(
     if not q.is_cuda:
         alone: Tensor = _one_by_one(q, k, v, bounds, scale)
         return alone.view(shape)
+    from torch.nn.attention.varlen import varlen_attn
+
     more = dict(_CAUSAL)
     if q.shape[1] != k.shape[1]:
         if _GROUPS_IN_KERNEL:
@@ -64,7 +63,6 @@ def document_attention(
     return out.view(shape)  # type: ignore[no-any-return]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | None) -> Tensor:
     edges = bounds.tolist()
     found = []
@@ -75,3 +73,7 @@ def _one_by_one(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, scale: float | 
         )
         found.append(out[0].transpose(0, 1))
     return torch.cat(found)
+
+
+# As torch.compiler.disable marks a function; the decorator would load the compiler.
+_one_by_one._torchdynamo_disable = True  # type: ignore[attr-defined]

@@ -19,6 +19,8 @@ from envs.reasoning import (
 )
 from envs.reasoning.task import MAX_COMPLETION
 
+pytestmark = pytest.mark.alone  # a time promise
+
 TASKS = {
     "countdown": CountdownTask(),
     "countdown d1": CountdownTask(profile="d1"),

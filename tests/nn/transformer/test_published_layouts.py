@@ -205,7 +205,9 @@ def test_llada_equals_the_oracle_with_padding_on_either_side(tmp_path: Path) -> 
             for row in range(3):
                 real = padding[row]
                 wanted = llada_oracle(weights, ids[row][real].tolist())
-                assert (found[row][real] - wanted).abs().max() <= bound
+                # The oracle is in float64: what float32 rounds away grows with the logits.
+                scale = max(1.0, float(wanted.abs().max()))
+                assert (found[row][real] - wanted).abs().max() <= bound * scale
 
 
 def test_llada_folder_round_trip_is_bit_equal(tmp_path: Path) -> None:

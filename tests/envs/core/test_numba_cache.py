@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("numba")
 
-from envs.core import compiled
+from envs.core import numba_cache
 
 CONSTANT = "VALUE = {}\n"
 KERNEL = """
-from envs.core.compiled import kernel
+from envs.core.numba_cache import kernel
 from constants import VALUE
 
 @kernel(nogil=True)
@@ -34,7 +34,7 @@ def family(tmp_path, monkeypatch):
             sys.modules.pop(name, None)
         importlib.invalidate_caches()
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
-        compiled.checksum.cache_clear()
+        numba_cache.checksum.cache_clear()
         spec = importlib.util.spec_from_file_location("kernels", tmp_path / "kernels.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -79,7 +79,7 @@ def test_no_folder_to_write_to(family, caplog, monkeypatch):
     def nowhere(function):
         raise RuntimeError("cannot cache function: no locator available")
 
-    monkeypatch.setattr(compiled, "_Cache", nowhere)
+    monkeypatch.setattr(numba_cache, "_Cache", nowhere)
     assert family(1)(2) == 3
     assert "plus: compiled anew in every process: cannot cache" in caplog.text
 
@@ -90,7 +90,7 @@ def test_a_folder_that_can_no_longer_be_written(family, caplog, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled.FunctionCache, "save_overload", full)
+    monkeypatch.setattr(numba_cache.FunctionCache, "save_overload", full)
     assert function(2) == 3
     assert "not kept in the cache" in caplog.text
 
@@ -98,5 +98,5 @@ def test_a_folder_that_can_no_longer_be_written(family, caplog, monkeypatch):
 def test_a_family_is_the_outermost_package_below_the_environments(repo_root):
     envs = repo_root / "envs"
     inner = envs / "finray" / "validation" / "rigid.py"
-    assert compiled._family(str(inner)) == envs / "finray"
-    assert compiled._family(str(envs / "labyrinth" / "numba_view.py")) == envs / "labyrinth"
+    assert numba_cache._family(str(inner)) == envs / "finray"
+    assert numba_cache._family(str(envs / "labyrinth" / "numba_view.py")) == envs / "labyrinth"
