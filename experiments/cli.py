@@ -81,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _invoke(words: list[str]) -> int:
     command = typer.main.get_command(app)
+    if words and not words[0].startswith("-"):
+        # The group's only option is --help. Where a command follows, typer would load pydantic to
+        # find that it was not given.
+        command.params, command.add_help_option = [], False
     try:
         result = command.main(words, prog_name="rlcore", standalone_mode=False)
     except typer.Abort:

@@ -55,29 +55,16 @@ WRAPS = [("", ""), ("<answer>", "</answer>"), ("<reasoning>", "</reasoning><answ
          ("<answer>\\boxed{", "}</answer>"), ("#", ""), ("<answer>", "=1</answer>")]  # fmt: skip
 
 
-def scan_seconds():
-    """Return the time of one plain pass over a text of the largest size."""
-    text, times = "1+" * (MAX_COMPLETION // 2), []
-    for _ in range(5):
-        began = time.thread_time()
-        sum(1 for character in text if character == "+")
-        times.append(time.thread_time() - began)
-    return min(times)
-
-
 def assert_quick(name, text):
-    """Score a text; one of five attempts must take less than 5 ms of this thread's time."""
+    """Score a text; one of three attempts must take less than 5 ms of this thread's time."""
     task, item, seconds = TASKS[name], ITEMS[name], []
-    for _ in range(5):
+    for _ in range(3):
         began = time.thread_time()
         found = task.reward(item, text)
         seconds.append(time.thread_time() - began)
         if seconds[-1] < 5e-3:
             break
-    # On a slow machine plain passes over such a text take as long.
-    assert min(seconds) < 5e-3 or min(seconds) < 6 * scan_seconds(), (
-        f"{min(seconds) * 1e3:.1f} ms for {text[:80]!r} ({len(text)})"
-    )
+    assert min(seconds) < 5e-3, f"{min(seconds) * 1e3:.1f} ms for {text[:80]!r} ({len(text)})"
     assert np.isfinite(found.total)
     assert found.total == pytest.approx(sum(found.parts.values()))
     return found
