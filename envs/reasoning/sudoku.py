@@ -26,7 +26,7 @@ LARGEST = {4: 10, 9: 55}
 USUAL = {4: 8, 9: 40}
 MATCHES = ("any_valid", "reference")
 
-_LAYOUT = str.maketrans("", "", " \t\r\n|-+,")
+_LAYOUT = " \t\r\n|-+,"
 
 
 class SudokuTask(Task):
@@ -202,7 +202,11 @@ def _canonical(solution: str) -> str:
 
 def _strict_answer(completion: str) -> str | None:
     answer = innermost(completion)
-    return None if answer is None else answer.translate(_LAYOUT)
+    if answer is None:
+        return None
+    for mark in _LAYOUT:  # many times faster than str.translate on text that is not ASCII
+        answer = answer.replace(mark, "")
+    return answer
 
 
 def _without_layout(completion: str, answer: str) -> str:
