@@ -22,8 +22,18 @@ from envs.reasoning.word_problems import make
 FORMATS = ("tags", "hashes", "flexible")
 
 _HASHES = re.compile(r"#### (-?[0-9.,]+)")
-_NUMBER = re.compile(r"-?[0-9][0-9.,]*")
 _SHAPE = re.compile(r"\s*<reasoning>(.+)</reasoning>\s*<answer>(.+)</answer>\s*\Z", re.DOTALL)
+
+
+def _last_number(text: str) -> str | None:
+    """Return the last match of ``-?[0-9][0-9.,]*`` without dots and commas at its end."""
+    end = max(text.rfind(digit) for digit in "0123456789") + 1
+    if end == 0:
+        return None
+    start = len(text[:end].rstrip("0123456789.,"))
+    number = text[start:end].lstrip(".,")
+    signed = start + len(number) == end and text[start - 1 : start] == "-"
+    return f"-{number}" if signed else number
 
 
 class GSM8KTask(Task):
@@ -150,8 +160,7 @@ class GSM8KTask(Task):
         if self.answer_format == "hashes":
             hashes = _HASHES.search(completion)
             return hashes[1] if hashes else None
-        numbers = _NUMBER.findall(completion)
-        return numbers[-1].rstrip(".,") if numbers else None
+        return _last_number(completion)
 
     def _formatted(self, completion: str) -> bool:
         if self.answer_format != "tags":

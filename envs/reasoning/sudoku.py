@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,7 +148,8 @@ class SudokuTask(Task):
         return RewardBreakdown(float(total), {"cells": float(total)}, answer, total == 1.0)
 
     def _d1_answer(self, completion: str) -> str:
-        return "".join(filter(str.isdigit, last_tagged(completion) or ""))
+        digits = filter(str.isdigit, last_tagged(completion) or "")
+        return "".join(islice(digits, self.size**2))  # more are not looked at
 
     def _d1_share(self, item: Item, answer: str) -> float:
         answer = answer[: self.size**2].ljust(self.size**2, "0")
