@@ -7,6 +7,7 @@ too. Keys and values are neither copied nor computed again in either.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -54,10 +55,10 @@ class Stretch:
         self.parents = tuple(parents)
         self.start = start
         self.ids: list[int] = []
-        self.kinds: list[int] = []
-        self.log_probs: list[float] = []
-        self.raw_log_probs: list[float] = []
-        self.versions: list[int] = []
+        self.kinds = bytearray()
+        self.log_probs = array("d")
+        self.raw_log_probs = array("d")
+        self.versions = array("q")
         self.prompt = 0
         self.blocks: list[int] = []
         self.fills: list[int] = []
@@ -84,28 +85,33 @@ class Stretch:
 
     def extend(self, ids: Sequence[int], kind: int, version: int) -> None:
         """Append tokens that were not drawn from the model."""
+        count = len(ids)
         self.ids += ids
-        self.kinds += [kind] * len(ids)
-        self.log_probs += [0.0] * len(ids)
-        self.raw_log_probs += [0.0] * len(ids)
-        self.versions += [version] * len(ids)
+        self.kinds += bytes((kind,)) * count
+        self.log_probs.frombytes(bytes(8 * count))
+        self.raw_log_probs.frombytes(bytes(8 * count))
+        self.versions.extend(array("q", (version,)) * count)
 
     def append(self, column: Column) -> None:
         """Append drawn tokens."""
-        self.ids += column.ids
-        self.kinds += [DRAWN] * len(column.ids)
-        self.log_probs += column.log_probs
-        self.raw_log_probs += column.raw_log_probs
-        self.versions += column.versions
+        self.ids += column.ids.tolist()
+        self.kinds += bytes((DRAWN,)) * len(column.ids)
+        self.log_probs.frombytes(column.log_probs.tobytes())
+        self.raw_log_probs.frombytes(column.raw_log_probs.tobytes())
+        self.versions.frombytes(column.versions.tobytes())
 
     def trim(self) -> list[int]:
         """Forget slots beyond the known tokens; take off and return the blocks that are empty."""
         surplus = self.computed - len(self.ids)
-        for entry in range(len(self.fills) - 1, -1, -1):
-            taken = min(max(surplus, 0), self.fills[entry])
+        entry = len(self.fills)
+        while surplus > 0:
+            entry -= 1
+            taken = min(surplus, self.fills[entry])
             self.fills[entry] -= taken
             surplus -= taken
-        used = sum(fill > 0 for fill in self.fills)
+        used = len(self.fills)
+        while used and self.fills[used - 1] == 0:
+            used -= 1
         emptied = self.blocks[used:]
         del self.blocks[used:], self.fills[used:]
         self.borrowed = min(self.borrowed, used)

@@ -51,7 +51,7 @@ def stops(branch: Branch) -> bool:
         return True
     return any(
         stretch.ids[-len(sequence) :] == list(sequence)
-        and stretch.kinds[-len(sequence) :] == [DRAWN] * len(sequence)
+        and stretch.kinds[-len(sequence) :] == bytes((DRAWN,)) * len(sequence)
         for sequence in request.stop_sequences
     )
 

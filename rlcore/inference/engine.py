@@ -200,7 +200,7 @@ class Engine:
         table.remaining[rows] -= 1
         due = rows[self.watched.mask[tokens] | (table.remaining[rows] <= 0)]
         found = [branch for row in due if (branch := self.scheduler.by_row[row]) is not None]
-        for branch in sorted(found):
+        for branch in sorted(found, key=Branch.order_key):
             if branch.state is State.DECODE:
                 self._look_at(branch)
 

@@ -72,7 +72,7 @@ class KVStore:
     def supply(self, stretch: Stretch, tokens: int) -> None:
         """Give a stretch the blocks that it lacks; they must be free."""
         lacking = self.shortage(stretch, tokens)
-        stretch.blocks += self.pool.allocate(lacking).tolist()
+        stretch.blocks += self.pool.allocate(lacking)
         stretch.fills += [0] * lacking
 
     def fill(self, stretch: Stretch, tokens: int) -> list[tuple[int, int, int]]:
@@ -106,7 +106,8 @@ class KVStore:
 
     def cool(self, stretch: Stretch) -> None:
         """Take the blocks of a stretch away; its tokens stay known."""
-        self.pool.release(stretch.blocks)
+        if stretch.blocks:
+            self.pool.release(stretch.blocks)
         stretch.blocks, stretch.fills, stretch.keys = [], [], []
         stretch.borrowed = 0
 

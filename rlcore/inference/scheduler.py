@@ -114,7 +114,7 @@ class Scheduler:
         """Take the next known tokens to compute, and seat the branches that then lack none."""
         left = self.config.prefill_chunk
         chunks: list[Chunk] = []
-        for branch in sorted(self.prefilling):
+        for branch in sorted(self.prefilling, key=Branch.order_key):
             # Seating one branch can end its sample, and the others with it.
             if branch.state is not State.PREFILL:
                 continue
@@ -200,7 +200,9 @@ class Scheduler:
 
     def trim(self, stretch: Stretch) -> None:
         """Free the blocks of a stretch that hold nothing."""
-        self.store.pool.release(stretch.trim())
+        emptied = stretch.trim()
+        if emptied:
+            self.store.pool.release(emptied)
 
     # When blocks run out.
 
@@ -214,7 +216,8 @@ class Scheduler:
             self._send_back(starved)
             starved = self.rows.starved(self.rows.occupied())
         if len(starved):
-            self.rows.grow(starved, self.store.pool.allocate(len(starved)))
+            blocks = self.store.pool.allocate(len(starved))
+            self.rows.grow(starved, np.asarray(blocks, np.int32))
         return short
 
     def _send_back(self, starved: NDArray[np.int64]) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 class Column(NamedTuple):
     """What a row drew in consecutive steps, one entry a step."""
 
-    ids: list[int]
-    log_probs: list[float]
-    raw_log_probs: list[float]
-    versions: list[int]
+    ids: NDArray[np.int64]
+    log_probs: NDArray[np.float64]
+    raw_log_probs: NDArray[np.float64]
+    versions: NDArray[np.int64]
 
     def first(self, steps: int) -> Column:
         """Return the first ``steps`` steps."""
@@ -62,10 +62,13 @@ class StepLog:
 
     def read(self, row: int, since: int) -> Column:
         """Return what a row drew from step ``since`` on."""
-        steps = np.arange(since, self.step) % self.capacity
+        first, stop = since % self.capacity, self.step % self.capacity
+        steps: slice | NDArray[np.int64] = slice(first, stop)
+        if self.step - since > stop - first:  # they go round the end of the ring
+            steps = np.arange(since, self.step) % self.capacity
         return Column(
-            self._ids[steps, row].tolist(),
-            self._log_probs[steps, row].tolist(),
-            self._raw[steps, row].tolist(),
-            self._versions[steps].tolist(),
+            self._ids[steps, row],
+            self._log_probs[steps, row],
+            self._raw[steps, row],
+            self._versions[steps],
         )

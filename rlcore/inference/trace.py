@@ -174,13 +174,14 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
     pieces = [s for s in writer.stretches if s.ids]
 
     def column(name: str, dtype: type) -> NDArray[Any]:
-        return np.concatenate([np.asarray(getattr(s, name), dtype) for s in pieces])
+        # Copied at once: a buffer that is looked at cannot grow.
+        return np.concatenate([np.frombuffer(getattr(s, name), dtype) for s in pieces])
 
     kinds = column("kinds", np.int8)
     gs, ps = _intervals(writer)
     positions = np.concatenate([np.arange(s.start, s.end) for s in pieces])
     return ParallelTrace(
-        ids=column("ids", np.int64),
+        ids=np.concatenate([np.asarray(s.ids, np.int64) for s in pieces]),
         positions=positions,
         forced=kinds == FORCED,
         drawn=kinds == DRAWN,

@@ -16,7 +16,7 @@ from rlcore.inference.segments import SegmentCache, segment_key
 
 def test_a_block_that_is_given_back_twice_raises_and_changes_nothing() -> None:
     pool = BlockPool(4)
-    first, second = pool.allocate(2).tolist()
+    first, second = pool.allocate(2)
     pool.release([first])
     for wrong in ([first], [second, second], [second, first]):
         with pytest.raises(BlockPoolError, match="more often"):
@@ -55,10 +55,10 @@ def test_check_notices_a_wrong_count() -> None:
 
 def test_blocks_that_are_taken_together_follow_each_other() -> None:
     pool = BlockPool(9)
-    assert pool.allocate(3).tolist() == [0, 1, 2]
-    assert pool.allocate(2).tolist() == [3, 4]
+    assert pool.allocate(3) == [0, 1, 2]
+    assert pool.allocate(2) == [3, 4]
     pool.release([1, 2, 0])
-    assert pool.allocate(3).tolist() == [0, 1, 2]
+    assert pool.allocate(3) == [0, 1, 2]
 
 
 @settings(max_examples=60)
@@ -68,7 +68,7 @@ def test_counts_follow_a_model(operations: list[tuple[int, int]]) -> None:
     for operation, number in operations:
         blocks = sorted(held.elements())[: number + 1]
         if operation == 0 and number <= pool.free:
-            held.update(pool.allocate(number).tolist())
+            held.update(pool.allocate(number))
         elif operation == 1:
             pool.hold(blocks)
             held.update(blocks)
@@ -102,7 +102,7 @@ def test_keys_tell_apart_everything_that_a_value_depends_on() -> None:
 def test_the_cache_gives_up_the_longest_unused_that_nobody_holds() -> None:
     pool = BlockPool(4)
     cache = SegmentCache(pool)
-    blocks = pool.allocate(4).tolist()
+    blocks = pool.allocate(4)
     for block in blocks:
         cache.insert(bytes([block]), block, 16)
     pool.release(blocks[:3])  # somebody still has the last one
@@ -124,7 +124,7 @@ def test_the_cache_gives_up_the_longest_unused_that_nobody_holds() -> None:
 def test_a_block_under_two_keys_is_free_when_both_are_gone() -> None:
     pool = BlockPool(2)
     cache = SegmentCache(pool)
-    block = int(pool.allocate(1)[0])
+    block = pool.allocate(1)[0]
     assert cache.insert(b"part", block, 5)
     assert cache.insert(b"full", block, 16)
     assert not cache.insert(b"full", block, 16)
