@@ -324,8 +324,16 @@ class Session:
         if kind == "done":
             return  # the placement's result; the session says "done" once all is written
         if kind == "checkpoint":
-            record = {"step/env": message["step"], "checkpoint/seconds": message["seconds"]}
-            self.tracker.log(record | {"checkpoint/bytes": message["bytes"]})
+            # With all axes: in a short run this is the first record there is.
+            self.tracker.log(
+                {
+                    "step/env": message["step"],
+                    "step/update": message["update"],
+                    "time/wall_s": message["wall_s"],
+                    "checkpoint/seconds": message["seconds"],
+                    "checkpoint/bytes": message["bytes"],
+                }
+            )
             if not message["final"] and self.config.env is not None:
                 self.evaluator.offer(message["step"])
         elif kind == "checkpoint_failed":

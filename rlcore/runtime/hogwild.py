@@ -250,16 +250,23 @@ def worker_main(args: dict[str, Any], messages: Messages) -> None:
 
 
 def run_worker(worker: HogwildWorker, send: Callable[[dict[str, Any]], None]) -> None:
-    """Step ``worker`` until the run stops, reporting as the plan says."""
-    last = time.monotonic()
+    """Step ``worker`` until the run stops, reporting as the plan says.
+
+    Until the first report the 1st, 2nd, 4th, 8th, ... step is measured too, so that a run which
+    ends before it leaves figures of its losses.
+    """
+    last, taken, early, unsent = time.monotonic(), 0, 1, None
     while not worker.control.stopping:
         if worker.over():
             worker.row[ctl.PHASE] = ctl.WAITING
             time.sleep(0.01)
             continue
         due = time.monotonic() - last >= worker.plan.report_every_s
-        report = worker.step(want_metrics=due)
+        taken += 1
+        report = worker.step(want_metrics=due or taken == early)
         if due:
             send(worker.take_report(report))
-            last = time.monotonic()
-    send(worker.take_report(None))
+            last, early, unsent = time.monotonic(), 0, None
+        elif taken == early:
+            early, unsent = 2 * early, report
+    send(worker.take_report(unsent))

@@ -146,6 +146,8 @@ class HogwildMonitor:
             "kind": "checkpoint",
             "path": str(self.saved),
             "step": self.totals.env_steps,
+            "update": self.totals.updates,
+            "wall_s": self.totals.seconds,
             "seconds": time.monotonic() - started,
             "bytes": sum(file.stat().st_size for file in self.saved.iterdir()),
             "final": final,

@@ -318,6 +318,8 @@ class CheckpointKeeper:
                 "checkpoint",
                 path=str(path),
                 step=loop.totals.env_steps,
+                update=loop.totals.updates,
+                wall_s=loop.totals.seconds,
                 seconds=self._clock() - started,
                 bytes=sum(file.stat().st_size for file in path.iterdir()),
                 final=final,

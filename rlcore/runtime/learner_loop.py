@@ -132,6 +132,9 @@ class LearnerLoop:
         self._lag = LagWindow()
         self._at_report = (self.totals.env_steps, self.totals.trained_steps, self.totals.updates)
         self._last: UpdateReport | None = None
+        # Until the first report the 1st, 2nd, 4th, 8th, ... batch is measured too, so that a run
+        # which ends before it leaves figures of its losses.
+        self._taken, self._early = 0, 1
         self._state: dict[str, Tensor] = {}
         self._measured: Metrics = {}
         self._measured_at = -1
@@ -217,7 +220,9 @@ class LearnerLoop:
         totals = self.totals
         progress = self.limits.progress(env_steps=totals.env_steps, updates=totals.updates)
         self.learner.progress = progress
-        want_metrics = t0 - self._last_report >= self.report_every_s
+        self._taken += 1
+        due = t0 - self._last_report >= self.report_every_s
+        want_metrics = due or self._taken == self._early
         batch["progress"], batch["metrics"] = progress, want_metrics
         # The learner's own version counts applied updates only: its delay is to be the lag.
         lag = self.version - min(fragment.version for fragment in fragments)
@@ -231,6 +236,7 @@ class LearnerLoop:
         self._phases.update += self._clock() - t1
         if want_metrics:
             self._last = report
+            self._early *= 2
         return report
 
     def _validate(self, validation: Validation) -> None:
@@ -377,7 +383,7 @@ class LearnerLoop:
         record["perf/updates_per_s"] = (totals.updates - updates) / span
         record |= self._update_metrics()
         self._at_report = (totals.env_steps, totals.trained_steps, totals.updates)
-        self._last_report = now
+        self._last_report, self._early = now, 0
         return record
 
     def _update_metrics(self) -> Metrics:

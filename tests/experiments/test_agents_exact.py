@@ -61,7 +61,7 @@ def test_resume_equals_the_straight_run(tmp_path: Path, agent, optimizer, lstm):
     assert parameters(resume(broken.path, ["stop.updates=14"])) == parameters(straight)
 
 
-@pytest.mark.parametrize("lstm", [None, 8])
+@pytest.mark.parametrize("lstm", [pytest.param(None, marks=pytest.mark.slow), 8])
 def test_lockstep_is_the_same_for_1_2_and_4_actors(tmp_path: Path, lstm):
     config = settings("impala", lstm=lstm)
     config["runtime"] = {"placement": "local", "schedule": "lockstep"}
