@@ -406,6 +406,15 @@ def test_what_is_wrong_is_said_and_the_conversation_goes_on(llm, line, message):
 
 
 def test_an_interrupt_ends_the_answer_and_not_the_conversation(llm):
+    # Where the tests run in the background of a shell, SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupt(llm)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(llm):
     talk = Talk(llm, max_new_tokens=500, sampling=SamplingParams(seed=3))
     steps, count = llm.engine.step, []
 

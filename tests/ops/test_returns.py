@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 
 import pytest
 import torch
@@ -384,8 +383,8 @@ def test_n_must_be_positive(n: int) -> None:
 
 
 def test_numba_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    # The answer is kept for the process, so the function itself says that numba is not there.
+    monkeypatch.setattr("rlcore.ops.backends.is_installed", lambda package: package != "numba")
     with pytest.raises(MissingDependencyError, match=r"rlcore\[fast\]"):
         vtrace(**random_batch(4, 3, 14), gamma=GAMMA, backend="numba")
 

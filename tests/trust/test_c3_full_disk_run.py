@@ -121,6 +121,7 @@ def test_a_folder_that_turns_read_only_in_mid_run(
     goes_on(start, folder)
 
 
+@pytest.mark.slow
 def test_a_folder_that_can_be_written_again_in_mid_run(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_folder_that_can_be_written_again_in_mid_run(
     goes_on(start, tmp_path / "runs/one")
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow_in_mid_run(start: Callable[..., Running], tmp_path: Path) -> None:
     """As on a full disk: every write to a file of any process fails, the log's included."""
     run = start("run", "small.yaml", "--name", "one")

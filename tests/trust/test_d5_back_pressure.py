@@ -13,7 +13,9 @@ from rlcore.runtime.supervisor import resident_mb
 SLACK_MB = 8.0
 
 
-@pytest.mark.parametrize(("schedule", "slots"), [("async", 3), ("lockstep", 2)])
+@pytest.mark.parametrize(
+    ("schedule", "slots"), [("async", 3), pytest.param("lockstep", 2, marks=pytest.mark.slow)]
+)
 def test_actors_wait_for_a_slow_learner(schedule: str, slots: int) -> None:
     ahead, memory = [], []
 
