@@ -261,6 +261,10 @@ class Session:
         return self.run
 
     def _place(self) -> tuple[Placement, ExperimentParts]:
+        from rlcore.runtime.forked import prepare
+
+        if self.config.runtime.placement == "local":
+            prepare()  # what it imports takes as long as what this process imports now
         from experiments.build import ExperimentParts
         from experiments.planning import make_plan, streams_of
         from experiments.resume import earlier_hashes

@@ -136,6 +136,9 @@ def nothing_left_behind() -> Iterator[None]:
     wandb = sys.modules.get("wandb")
     if wandb is not None and hasattr(wandb, "teardown"):
         wandb.teardown()
+    forked = sys.modules.get("rlcore.runtime.forked")
+    if forked is not None:
+        forked.close()
     mark = os.environ["RLCORE_TEST_SESSION"]
     deadline = time.monotonic() + 5.0
     while (left := processes_left(mark)) and time.monotonic() < deadline:

@@ -13,8 +13,8 @@ what an actor plays                 ``env_stream``: ``env_native``, ``env_sync``
                                     ``env_spaces``
 how updates are made                ``learner_loop``, ``totals``, ``bad_batches``
 what processes share                ``channels``: ``rlcore.data.ring``, ``param_store``, ``control``
-which processes there are           ``inline``; ``supervisor``, ``roles``, ``process``, ``child``,
-                                    ``restarts``, ``memory``
+which processes there are           ``inline``; ``supervisor``, ``roles``, ``restarts``, ``memory``
+how they are started and watched    ``process``, ``child``; ``forked``, ``fork_server``
 updates without a learner process   ``hogwild``, ``hogwild_run``
 when a checkpoint is taken          ``keeper``
 how it is written and read          ``checkpoint``, ``checkpoint_*``, ``durable_files``,

@@ -1,8 +1,9 @@
 """Start of every child process: ``python -m rlcore.runtime.child BOOT_FD MESSAGE_FD``.
 
-The boot message is JSON: which function to call and with what. Children are fresh interpreters
-(nothing is forked after torch has threads), they die with their parent, and they do not import the
-user's main script, so that notebooks and plain scripts work without a ``__main__`` guard.
+The boot message is JSON: which function to call and with what. Children are forked from a process
+without threads (:mod:`rlcore.runtime.fork_server`) or are fresh interpreters; nothing is forked
+from a process in which torch works. They die with their parent, and they do not import the user's
+main script, so that notebooks and plain scripts work without a ``__main__`` guard.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rlcore.errors import RlcoreError
 from rlcore.redact import Redactor, redact_output
 from rlcore.runtime.memory import keep_freed_memory
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 PARENT_CHECK_S = 0.2
 
 
@@ -80,6 +81,10 @@ def main(argv: list[str]) -> int:
         return 1  # the parent died before it had said what to do
     boot = json.loads(text)
     die_with_parent(boot["parent"], boot["long_lived"])
+    if (
+        sys.platform == "linux"
+    ):  # what top and ps call it; the command line may be the fork server's
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, boot["name"].encode(), 0, 0, 0)
     redact_output(Redactor.from_environment())  # the log file of this process is kept
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()

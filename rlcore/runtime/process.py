@@ -1,4 +1,4 @@
-"""Child processes of a run: started fresh, watched by exit status, ended without a trace."""
+"""Child processes of a run: started as if fresh, watched by exit status, ended without a trace."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from rlcore.runtime.forked import Forked, ForkServerError, get_server, let_go
 
 Message = dict[str, Any]
 
@@ -53,9 +55,8 @@ class ChildProcess:
         self.messages: list[Message] = []
         self.ended = False
         self._partial = b""
-        boot = {
-            "parent": os.getpid(),
-            "long_lived": threading.current_thread() is threading.main_thread(),
+        boot: Message = {
+            "name": name,
             "path": sys.path,
             "entry": entry,
             "args": args,
@@ -72,6 +73,11 @@ class ChildProcess:
         finally:
             os.close(boot_read)
             os.close(message_write)
+        if isinstance(self.process, Forked):
+            boot |= {"parent": self.process.parent, "long_lived": True}
+        else:
+            main_thread = threading.current_thread() is threading.main_thread()
+            boot |= {"parent": os.getpid(), "long_lived": main_thread}
         _write_all(boot_write, json.dumps(boot).encode())
         self.started = time.monotonic()
 
@@ -91,7 +97,7 @@ class ChildProcess:
         What a child that has ended left running in its group (environments that are processes of
         their own) is killed with it.
         """
-        if self.process.returncode is None and _has_ended(self.pid):
+        if self.process.returncode is None and _has_ended(self.process):
             # Before the child is waited for: until then nobody else can get its number.
             self._signal_group(signal.SIGKILL)
         return self.process.poll()
@@ -165,8 +171,8 @@ def wait_for_messages(children: Iterable[ChildProcess], timeout: float) -> None:
 
 def _start(
     pipes: tuple[int, int], fds: Iterable[int], log: Path, threads: int
-) -> subprocess.Popen[bytes]:
-    count = str(threads)
+) -> subprocess.Popen[bytes] | Forked:
+    count, fds = str(threads), tuple(fds)
     env = os.environ | {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
@@ -174,6 +180,13 @@ def _start(
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
     }
     with log.open("ab") as output:
+        while (server := get_server()) is not None:
+            try:
+                return server.fork(pipes, fds, output.fileno(), threads, env)
+            except ForkServerError as error:
+                let_go(server)
+                output.write(f"{error}\n".encode())
+                output.flush()
         return subprocess.Popen(
             [sys.executable, "-u", "-m", "rlcore.runtime.child", *map(str, pipes)],
             pass_fds=(*fds, *pipes),
@@ -197,11 +210,13 @@ def _write_all(fd: int, data: bytes) -> None:
         os.close(fd)
 
 
-def _has_ended(pid: int) -> bool:
+def _has_ended(process: subprocess.Popen[bytes] | Forked) -> bool:
     """Return whether a child has ended, leaving it to be waited for."""
+    if isinstance(process, Forked):
+        return process.ended()
     if not hasattr(os, "waitid"):
         return False
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False

@@ -12,6 +12,7 @@ import pytest
 import toy_parts
 from toy_runs import gone, make_plan
 
+from rlcore.runtime import forked
 from rlcore.runtime import supervisor as supervisor_module
 from rlcore.runtime.process import ChildProcess, wait_for_messages
 from rlcore.runtime.supervisor import Supervisor, resident_mb
@@ -34,7 +35,18 @@ def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_a_child_that_dies_before_it_reads_its_boot_message_is_just_lost(tmp_path, monkeypatch):
+@pytest.fixture(params=["forked", "fresh"], autouse=True)
+def way(request, monkeypatch):
+    """How children are started."""
+    monkeypatch.setenv("RLCORE_FORK_SERVER", "1" if request.param == "forked" else "0")
+    return request.param
+
+
+def test_a_child_that_dies_before_it_reads_its_boot_message_is_just_lost(
+    tmp_path, monkeypatch, way
+):
+    """With a server that does not start, a fresh interpreter is tried."""
+    forked.close()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     before = open_fds()
     child = start(tmp_path, "leave", padding="x" * 1_000_000)  # more than a pipe holds
@@ -49,6 +61,8 @@ def test_a_child_that_dies_before_it_reads_its_boot_message_is_just_lost(tmp_pat
 
 
 def test_a_process_that_cannot_be_started_leaves_no_descriptor(tmp_path, monkeypatch):
+    forked.close()
+
     def refuse(*args, **kwargs):
         raise OSError(11, "Resource temporarily unavailable")
 

@@ -121,17 +121,27 @@ def read_ledger(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the living children of a process."""
+    """Return the living children of a process; those of its fork server count, it does not."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if int(fields[1]) == pid and fields[0] != "Z":
-                found.append(int(entry.name))
+            if int(fields[1]) != pid or fields[0] == "Z":
+                continue
+            server = b"rlcore.runtime.fork_server" in command
+            server = server and not forked_from_one(int(entry.name))
+            found += children_of(int(entry.name)) if server else [int(entry.name)]
     return found
+
+
+def forked_from_one(pid: int) -> bool:
+    """Return whether a process was forked by a fork server, whose command line it has."""
+    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return b"rlcore.runtime.fork_server" in Path(f"/proc/{parent}/cmdline").read_bytes()
 
 
 def gone(pid: int, timeout: float = 3.0) -> bool:

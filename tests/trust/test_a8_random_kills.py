@@ -48,8 +48,8 @@ class Started:
         return (self.folder / "stderr.txt").read_text()
 
     def children(self) -> list[int]:
-        files = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return sorted(int(child) for file in files for child in file.read_text().split())
+        """Return the processes that the run has started: fork server, learner, actors."""
+        return sorted(set(self.alive()) - {self.process.pid})
 
     def alive(self) -> list[int]:
         """Return the processes of this run that have not ended."""

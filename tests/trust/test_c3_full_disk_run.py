@@ -144,7 +144,7 @@ def test_files_that_may_not_grow_in_mid_run(start: Callable[..., Running], tmp_p
     run = start("run", "small.yaml", "--name", "one")
     run.wait_for("checkpoint: ")
     kept = Checkpointer(tmp_path / "runs/one/checkpoints").load().step
-    for pid in [run.process.pid, *children_of(run.process.pid)]:
+    for pid in with_descendants(run.process.pid):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and run.process.poll() is None:
@@ -155,9 +155,10 @@ def test_files_that_may_not_grow_in_mid_run(start: Callable[..., Running], tmp_p
     goes_on(start, tmp_path / "runs/one")
 
 
-def children_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in children for child in file.read_text().split()]
+def with_descendants(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for file in files for child in file.read_text().split()]
+    return [pid, *(each for child in children for each in with_descendants(child))]
 
 
 FILL = """
