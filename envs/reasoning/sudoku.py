@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, ClassVar
@@ -26,6 +27,14 @@ LARGEST = {4: 10, 9: 55}
 """Most cells that may be hidden, by size of the grid."""
 USUAL = {4: 8, 9: 40}
 MATCHES = ("any_valid", "reference")
+
+_DIGIT = re.compile(
+    r"[\d\xb2\xb3\xb9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468"
+    r"\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788"
+    r"\u278a-\u2792\U00010a40-\U00010a43\U00010e60-\U00010e68\U00011052-\U0001105a"
+    r"\U0001f100-\U0001f10a]"
+)
+"""The characters of ``str.isdigit``: decimals, and digits that are none, as superscripts are."""
 
 _LAYOUT = " \t\r\n|-+,"
 
@@ -148,8 +157,8 @@ class SudokuTask(Task):
         return RewardBreakdown(float(total), {"cells": float(total)}, answer, total == 1.0)
 
     def _d1_answer(self, completion: str) -> str:
-        digits = filter(str.isdigit, last_tagged(completion) or "")
-        return "".join(islice(digits, self.size**2))  # more are not looked at
+        digits = _DIGIT.finditer(last_tagged(completion) or "")
+        return "".join(m[0] for m in islice(digits, self.size**2))  # more are not looked at
 
     def _d1_share(self, item: Item, answer: str) -> float:
         answer = answer[: self.size**2].ljust(self.size**2, "0")

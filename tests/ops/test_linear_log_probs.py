@@ -76,6 +76,18 @@ def test_the_kernels_equal_float64(device: str, vocabulary: int, softcap: float 
             assert float(error) < limit
 
 
+@pytest.mark.gpu
+def test_more_rows_than_an_axis_of_a_grid_has_places() -> None:
+    hidden, weight, ids = (x.detach().cuda() for x in inputs(70_000, 17))
+    found = []
+    for backend, dtype in (("triton", torch.float32), ("torch", F64)):
+        h, w = (x.to(dtype).requires_grad_() for x in (hidden, weight))
+        log_probs = linear_log_probs(h, w, ids, backend=backend).log_probs
+        found.append([log_probs, *torch.autograd.grad(log_probs.sum(), (h, w))])
+    for mine, wanted in zip(*found, strict=True):
+        assert float((mine.double() - wanted).norm() / wanted.norm()) < 1e-5
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_cross_entropy_is_the_weighted_sum(reduction) -> None:
     hidden, weight, ids = inputs(9, 5)

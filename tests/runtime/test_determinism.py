@@ -17,7 +17,7 @@ def serial() -> str:
     return parameters("inline", "serial", updates=30)
 
 
-@pytest.mark.parametrize("actors", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("actors", [1, 2, 4])
 def test_lockstep_is_the_same_for_any_number_of_actors(actors):
     inline = parameters("inline", "lockstep", lag=1, updates=30)
     assert parameters("local", "lockstep", lag=1, updates=30, actors=actors) == inline
@@ -33,16 +33,10 @@ def test_async_at_lag_zero_is_serial_bit_for_bit(serial, placement, actors):
     assert parameters(placement, "async", max_lag=0, updates=30, actors=actors) == serial
 
 
+@pytest.mark.parametrize("vector", [True, False])
 @pytest.mark.parametrize(
-    ("placement", "schedule", "lag", "vector"),
-    [
-        ("inline", "serial", 0, True),
-        ("inline", "serial", 0, False),
-        ("inline", "lockstep", 2, True),
-        ("inline", "lockstep", 2, False),
-        ("local", "lockstep", 1, False),
-        pytest.param("local", "lockstep", 1, True, marks=pytest.mark.slow),
-    ],
+    ("placement", "schedule", "lag"),
+    [("inline", "serial", 0), ("inline", "lockstep", 2), ("local", "lockstep", 1)],
 )
 def test_resume_equals_the_straight_run(placement, schedule, lag, vector):
     common = {"lag": lag, "config": {"vector": vector}}
@@ -101,7 +95,7 @@ def test_hogwild_never_acts_twice_with_the_same_noise(monkeypatch):
     assert len(set(drawn)) == len(drawn)
 
 
-@pytest.mark.parametrize("lag", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("lag", [0, 2])
 def test_a_killed_learner_costs_nothing_but_time(lag):
     """Going on from the last checkpoint that it wrote repeats the uninterrupted run."""
     killed = []

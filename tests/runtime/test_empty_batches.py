@@ -8,16 +8,8 @@ from toy_runs import train
 UNROLL_1 = {"unroll": 1, "envs": 1}
 
 
-@pytest.mark.parametrize(
-    ("placement", "schedule"),
-    [
-        *(("inline", schedule) for schedule in ("serial", "lockstep", "async", "hogwild")),
-        ("local", "async"),
-        ("local", "hogwild"),
-        pytest.param("local", "serial", marks=pytest.mark.slow),
-        pytest.param("local", "lockstep", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("placement", ["inline", "local"])
+@pytest.mark.parametrize("schedule", ["serial", "lockstep", "async", "hogwild"])
 def test_a_batch_without_a_transition_is_passed_over_and_counted(placement, schedule):
     # One CartPole with NEXT_STEP autoreset and fragments of one step: the row after an episode's
     # end is a fragment of its own in which nothing is valid.

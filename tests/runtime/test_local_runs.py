@@ -123,7 +123,7 @@ def test_an_actor_that_raises_is_restarted(tmp_path):
     assert [(m["from"], m["cause"]) for m in lost] == [("actor-01", "ValueError: planted failure")]
 
 
-@pytest.mark.parametrize("kind", ["kill", pytest.param("exit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["kill", "exit"])
 def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(tmp_path, kind):
     fault = {"kind": kind, "actor": "any", "step": 33, "marker": str(tmp_path / "m")}
     outcome = train(
@@ -251,7 +251,7 @@ def test_a_loss_that_stays_nonfinite_ends_a_hogwild_run_at_once():
     assert outcome.totals["updates"] == 5
 
 
-@pytest.mark.parametrize("schedule", ["async", pytest.param("hogwild", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("schedule", ["async", "hogwild"])
 def test_an_actor_whose_environment_gives_nan_is_restarted(schedule, tmp_path):
     fault = {"kind": "nan", "actor": "actor 1", "step": 20, "marker": str(tmp_path / "m")}
     outcome = train(

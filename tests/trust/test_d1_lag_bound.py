@@ -18,7 +18,7 @@ from toy_runs import read_ledger, train
         ("inline", "async", {"max_lag": 2}, 2),
         ("local", "async", {"max_lag": 1, "actors": 3, "on_stale": "drop"}, 1),
         ("local", "async", {"max_lag": 1, "actors": 2, "on_stale": "wait"}, 1),
-        pytest.param("local", "async", {"max_lag": 0, "actors": 2}, 0, marks=pytest.mark.slow),
+        ("local", "async", {"max_lag": 0, "actors": 2}, 0),
     ],
 )
 def test_no_update_trains_on_older_data(

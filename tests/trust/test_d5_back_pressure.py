@@ -13,9 +13,7 @@ from rlcore.runtime.supervisor import resident_mb
 SLACK_MB = 8.0
 
 
-@pytest.mark.parametrize(
-    ("schedule", "slots"), [("async", 3), pytest.param("lockstep", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("schedule", "slots"), [("async", 3), ("lockstep", 2)])
 def test_actors_wait_for_a_slow_learner(schedule: str, slots: int) -> None:
     ahead, memory = [], []
 

@@ -6,7 +6,7 @@ import pytest
 from toy_runs import train
 
 
-@pytest.mark.parametrize("vector", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("vector", [True, False])
 def test_a_seed_decides_the_parameters(vector: bool) -> None:
     config = {"vector": vector}
 

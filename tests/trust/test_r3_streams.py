@@ -11,8 +11,7 @@ from rlcore.data.seeding import derive_seed, env_seeds
 
 
 @pytest.mark.parametrize(
-    ("schedule", "settings"),
-    [("lockstep", {"lag": 1}), pytest.param("async", {"max_lag": 0}, marks=pytest.mark.slow)],
+    ("schedule", "settings"), [("lockstep", {"lag": 1}), ("async", {"max_lag": 0})]
 )
 def test_streams_are_the_same_with_any_number_of_actors(
     tmp_path: Path, schedule: str, settings: dict[str, int]

@@ -96,8 +96,9 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
 ):
     """One program writes the gradient of one block of one row."""
-    row = tl.program_id(1).to(tl.int64)
-    word = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    blocks = (vocabulary + BLOCK - 1) // BLOCK
+    row = (tl.program_id(0) // blocks).to(tl.int64)
+    word = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = word < vocabulary
     place = row * vocabulary + word
     z = tl.load(raw_ptr + place, mask=inside, other=0.0).to(tl.float32)
@@ -246,7 +247,7 @@ def logit_gradient_triton(
     per_row = [tokens, log_z, entropy, upstream.log_probs]
     per_row += [x if x is not None else log_z for x in (upstream.log_z, upstream.entropy)]
     if rows:
-        grid = (-(-vocabulary // BLOCK), rows)
+        grid = (-(-vocabulary // BLOCK) * rows,)  # only the first axis goes beyond 65,535
         jitted(_gradient_kernel, _capped_tanh)[grid](
             raw, out, *(x.contiguous() for x in per_row), vocabulary, temperature,
             softcap or 1.0, CAPPED=softcap is not None, LOG_Z=upstream.log_z is not None,

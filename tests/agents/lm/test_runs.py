@@ -116,9 +116,7 @@ def wait_for(found: Callable[[], list[Path]], count: int, seconds: float = 120) 
     raise TimeoutError(f"fewer than {count} after {seconds} s")
 
 
-@pytest.mark.parametrize(
-    "case", ["causal", pytest.param("diffusion-pairs", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("case", ["causal", "diffusion-pairs"])
 def test_batches_are_the_same_for_any_readers_streams_lag_and_placement(
     tmp_path, text_data, pair_data, experiment, case
 ) -> None:

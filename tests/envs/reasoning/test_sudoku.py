@@ -1,9 +1,12 @@
 """Sudoku: an independent solver, uniform clues, rewards of both profiles, both backends."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from envs.reasoning import SudokuTask
+from envs.reasoning.sudoku import _DIGIT
 from envs.reasoning.sudoku_rules import as_cells, as_text, symmetric_grids, units, valid
 from envs.reasoning.sudoku_solver import SudokuSolver
 
@@ -214,3 +217,8 @@ def test_bad_puzzles_and_arguments_are_named():
     for wrong in ({"size": 5}, {"size": 9, "n_hidden": 60}, {"backend": "torch"}, {"partial": 1}):
         with pytest.raises(ValueError, match=f"^reasoning/sudoku.*{list(wrong)[-1]}"):
             SudokuTask(**wrong)
+
+
+def test_digits_are_those_of_isdigit():
+    characters = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert _DIGIT.findall(characters) == [c for c in characters if c.isdigit()]
