@@ -64,7 +64,8 @@ svg polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}.grid{stroke:var(-
 border-radius:2px;margin-right:5px}
 table{border-collapse:collapse;width:100%;font-size:13.5px}
 th,td{text-align:left;padding:5px 10px;border-bottom:1px solid var(--line);vertical-align:top;
-overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td.n{text-align:right;
+overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}td.n,td.w{white-space:nowrap;
+overflow-wrap:normal}td.n{text-align:right;
 font-variant-numeric:tabular-nums}.scroll{overflow-x:auto}code{font-size:13px}
 details{margin:8px 0}summary{cursor:pointer;color:var(--accent)}
 video,img{max-width:100%;border-radius:8px;display:block}pre{overflow-x:auto;margin:0}
@@ -262,9 +263,10 @@ def _events(events: Sequence[Mapping[str, Any]]) -> str:
     for event in shown:
         step = _number(event.get("step/env"))
         kind = str(event.get("kind", ""))
-        rows.append([str(event.get("time", "")), step, kind, _said(kind, event)])
+        at = str(event.get("time", "")).partition(".")[0].replace("T", " ")
+        rows.append([at, step, kind, _said(kind, event)])
     cut = f" (the last {MAX_EVENTS} of {len(events)})" if len(events) > MAX_EVENTS else ""
-    table = _table(["time", "steps", "event", "what"], rows, numeric=(1,))
+    table = _table(["time (UTC)", "steps", "event", "what"], rows, numeric=(1,), whole=(0, 2))
     return f'<h2>Events and faults{cut}</h2><div class="card scroll">{table}</div>'
 
 
@@ -292,14 +294,18 @@ def _mapping(title: str, values: Mapping[str, Any], fold: bool = True) -> str:
 
 
 def _table(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[int] | range = ()
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[int] | range = (),
+    whole: Sequence[int] = (),
 ) -> str:
+    """Return a table; cells of the ``whole`` columns and numbers are not broken into lines."""
+    kinds = dict.fromkeys(whole, " class=w") | dict.fromkeys(numeric, " class=n")
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{' class=n' if index in numeric else ''}>{escape(cell)}</td>"
-            for index, cell in enumerate(row)
+            f"<td{kinds.get(index, '')}>{escape(cell)}</td>" for index, cell in enumerate(row)
         )
         + "</tr>"
         for row in rows
