@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from rlcore.runtime.fork_server import LIMITS, Message, receive, send
@@ -242,11 +243,19 @@ def close() -> None:
 
 
 def _wanted() -> bool:
-    return (
-        sys.platform == "linux"
-        and hasattr(os, "pidfd_open")
-        and os.environ.get("RLCORE_FORK_SERVER", "1") != "0"
-    )
+    return os.environ.get("RLCORE_FORK_SERVER", "1") != "0" and _can_be_watched()
+
+
+@cache
+def _can_be_watched() -> bool:
+    """Return whether this system can wait for a process that is no child of the one that waits."""
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # an older kernel, or a sandbox
+        return False
+    return True
 
 
 def _world() -> tuple[object, ...]:

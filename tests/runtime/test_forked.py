@@ -193,6 +193,22 @@ def test_a_server_that_does_not_come_up_is_done_without(tmp_path, monkeypatch):
         monkeypatch.setattr(forked, "_given_up", None)
 
 
+def test_a_system_without_process_descriptors_has_fresh_children(tmp_path, monkeypatch):
+    def refuse(pid: int) -> int:
+        raise OSError(38, "Function not implemented")
+
+    forked._can_be_watched.cache_clear()
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    try:
+        assert forked.get_server() is None
+        child = start(tmp_path, "leave")
+        assert isinstance(child.process, subprocess.Popen)
+        answer(child)
+        assert end(child) == 0
+    finally:
+        forked._can_be_watched.cache_clear()
+
+
 def test_threads_may_start_children_at_once(tmp_path):
     found: list[int] = []
 
