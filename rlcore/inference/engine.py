@@ -68,6 +68,7 @@ class Engine:
         self.budgets = Budgets(self.scheduler)
         self.runner = self._make_runner(weight.device)
         self.scheduler.drain, self.scheduler.budget = self.drain, self.budget
+        self.scheduler.rides = self.runner.rides
         self.watched = WatchedTokens(shape.vocab_size)
         self.updater = WeightUpdater(self)
         self._handles: dict[Sample, tuple[RequestHandle, int]] = {}
@@ -163,6 +164,7 @@ class Engine:
             return self.drain() or sent_back
         launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
         self.runner.launch(prefill, self.scheduler.rows, launch)
+        self.scheduler.dismiss_riders()
         self.scheduler.launched += 1
         self._counts["steps"] += 1
         before, self._pending = self._pending, launch

@@ -67,6 +67,8 @@ class GraphRunner:
         config: Buckets; whether to overlap.
     """
 
+    rides = True
+
     def __init__(
         self, model: Transformer, pool: KVPool, rows: RowTable, config: EngineConfig
     ) -> None:

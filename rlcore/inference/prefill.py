@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,17 @@ class Chunk:
     blocks: list[int]
     fills: list[int]
 
+    def riders(self) -> Iterator[Rider]:
+        """Yield each token as a row of a decode step could feed it, in order."""
+        tokens = zip(self.ids, itertools.count(self.position), strict=False)
+        entry = 0
+        for block, first, count in self.places:
+            entry = self.blocks.index(block, entry)
+            for slot in range(first, first + count):
+                token, position = next(tokens)
+                fills = [*self.fills[:entry], slot]
+                yield Rider(token, position, self.blocks[: entry + 1], fills)
+
     @classmethod
     def of(cls, stretch: Stretch, first: int, places: list[tuple[int, int, int]]) -> Chunk:
         """Describe the tokens of ``stretch`` from ``first`` on that were just given ``places``."""
@@ -35,6 +48,22 @@ class Chunk:
         blocks = [block for seen in stretch.sees for block in seen.blocks] + stretch.blocks
         fills = [fill for seen in stretch.sees for fill in seen.fills] + stretch.fills
         return cls(stretch.ids[first : first + count], stretch.start + first, places, blocks, fills)
+
+
+class Rider(NamedTuple):
+    """A known token whose keys and values a row of a decode step can compute.
+
+    Attributes:
+        token: The token.
+        position: Its position.
+        blocks: What it sees, up to the block that it is written into.
+        fills: Valid slots of each before it is written.
+    """
+
+    token: int
+    position: int
+    blocks: list[int]
+    fills: list[int]
 
 
 @dataclass(frozen=True, eq=False)

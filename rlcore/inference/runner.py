@@ -61,6 +61,9 @@ class Runner(Protocol):
     overlaps: bool
     """Whether :meth:`launch` returns before its tokens are known."""
 
+    rides: bool
+    """Whether a prefill is a pass of its own, so that few tokens had better ride with a step."""
+
     def launch(self, prefill: PrefillBatch | None, rows: RowTable, launch: Launch) -> None:
         """Run a step; advance ``rows`` by one token."""
         ...
@@ -173,6 +176,7 @@ class EagerRunner:
     """
 
     overlaps = False
+    rides = False
 
     def __init__(
         self, model: Transformer, pool: KVPool, device: torch.device, backend: Backend = "auto"

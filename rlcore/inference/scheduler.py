@@ -19,13 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlcore.inference.branches import Branch, Sample, State, Stretch, most_blocks
-from rlcore.inference.config import EngineConfig
+from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.errors import EngineError
 from rlcore.inference.kv_store import KVStore, block_list
 from rlcore.inference.prefill import Chunk, PrefillBatch
 from rlcore.inference.rows import RowTable
 from rlcore.inference.step_log import StepLog
 from rlcore.ops.sampling import branch_key
+
+MOST_RIDERS = 32
+"""Known tokens that a decode step takes along at most."""
+
+_PLAIN = SamplingParams()
 
 
 class Scheduler:
@@ -43,6 +48,7 @@ class Scheduler:
         drain: Reads the tokens of a launched step and acts on them; returns whether there was one.
         budget: Called when the branches of a sample that decode have changed.
         paused: Whether no new request is admitted.
+        rides: Whether few known tokens ride along with a decode step, see :meth:`_seat_riders`.
     """
 
     def __init__(self, store: KVStore, rows: RowTable, log: StepLog, config: EngineConfig) -> None:
@@ -54,6 +60,8 @@ class Scheduler:
         self.tree_limit = min(store.pool.num_blocks, rows.table.shape[1])
         self.launched = 0
         self.paused = False
+        self.rides = False
+        self._riders: list[int] = []
         self.drain: Callable[[], bool] = lambda: False
         self.budget: Callable[[Sample], None] = lambda sample: None
         self.preemptions = 0
@@ -122,7 +130,40 @@ class Scheduler:
             if all(stretch.computed >= stretch.target for stretch in branch.stretches()):
                 self.prefilling.remove(branch)
                 self._seat(branch)
-        return PrefillBatch.of(chunks, self.store.block_size) if chunks else None
+        if not chunks or self._seat_riders(chunks):
+            return None
+        return PrefillBatch.of(chunks, self.store.block_size)
+
+    def _seat_riders(self, chunks: list[Chunk]) -> bool:
+        """Let known tokens be fed by free rows of this decode step; return whether all are.
+
+        A step writes the keys and values of all its rows before any row attends, so it can do the
+        work of a prefill; what it draws for these rows is not looked at. After a fork or a join a
+        few tokens are due, for which a pass of their own would take longer than the step.
+        """
+        tokens = sum(len(chunk.ids) for chunk in chunks)
+        if not self.rides or tokens > min(MOST_RIDERS, self.rows.free):
+            return False
+        for rider in (rider for chunk in chunks for rider in chunk.riders()):
+            row = self.rows.take()
+            self.rows.seat(
+                row,
+                rider.blocks,
+                rider.fills,
+                token=rider.token,
+                position=rider.position,
+                replay=False,
+                sampling=_PLAIN,
+                key=0,
+            )
+            self._riders.append(row)
+        return True
+
+    def dismiss_riders(self) -> None:
+        """Empty the rows of known tokens: the step that feeds them was launched."""
+        for row in self._riders:
+            self.rows.empty(row)
+        self._riders.clear()
 
     def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> int:
         before = left

@@ -38,11 +38,13 @@ class ArithmeticRunner:
     Args:
         engine: Its runner is replaced by this one.
         vocab: Tokens are below it.
-        overlaps: Whether tokens are read one step late.
+        overlaps: Whether tokens are read one step late; few known tokens then ride with a step.
     """
 
     def __init__(self, engine: Engine, vocab: int, overlaps: bool) -> None:
         self.engine, self.vocab, self.overlaps = engine, vocab, overlaps
+        self.rides = engine.scheduler.rides = overlaps
+        self.rode = 0
         self.block = engine.store.block_size
         self.slots = [0xDEAD] * (engine.store.pool.num_blocks * self.block)
         self.tokens = np.zeros(len(engine.scheduler.rows.active), np.int64)
@@ -59,15 +61,34 @@ class ArithmeticRunner:
             if row in rows.seated:
                 self.tokens[row] = rows.token[row]
         rows.seated.clear()
+        self.rode += sum(self.engine.scheduler.by_row[row] is None for row in launch.rows)
         positions = rows.position[launch.rows].copy()
         slots = rows.advance(launch.rows)
+        sees = [
+            self._seen(rows.table[row, : rows.width[row]], rows.fill[row, : rows.width[row]])
+            for row in launch.rows
+        ]
+        new = {slot: i for i, slot in enumerate(slots.tolist()) if slot >= 0}
+        assert len(new) == (slots >= 0).sum(), "two tokens are written into one slot"
+        done: set[int] = set()
+
+        def write(slot: int) -> None:
+            """Write a new key after the new ones that it sees, as a layer of a model does."""
+            if slot in done or slot not in new:
+                return
+            done.add(slot)
+            i = new[slot]
+            assert sees[i][-1] == slot, "the new token is not the last one listed"
+            for seen in sees[i][:-1]:
+                write(seen)
+            before = sum(self.slots[k] for k in sees[i][:-1]) & MASK
+            token = int(self.tokens[launch.rows[i]])
+            self.slots[slot] = mix(token, int(positions[i]), launch.version, before)
+
+        for slot in new:
+            write(slot)
         drawn = []
-        for row, position, slot in zip(launch.rows, positions, slots, strict=True):
-            seen = self._seen(rows.table[row, : rows.width[row]], rows.fill[row, : rows.width[row]])
-            if slot >= 0:
-                assert seen[-1] == slot, "the new token is not the last one listed"
-                before = sum(self.slots[i] for i in seen[:-1]) & MASK
-                self.slots[slot] = mix(int(self.tokens[row]), int(position), launch.version, before)
+        for row, position, seen in zip(launch.rows, positions, sees, strict=True):
             total = sum(self.slots[i] for i in seen) & MASK
             drawn.append(self.draw(total, int(rows.key[row]), int(position) + 1))
         self.tokens[launch.rows] = drawn
@@ -115,7 +136,7 @@ class ScriptedRunner(ArithmeticRunner):
         self.scripts = {branch_key(seed, *path): script for path, script in scripts.items()}
 
     def draw(self, total: int, key: int, position: int) -> int:
-        return self.scripts[key].get(position, 0)
+        return self.scripts.get(key, {}).get(position, 0)  # riders have no script
 
 
 def visible(trace: ParallelTrace, q: int) -> list[int]:

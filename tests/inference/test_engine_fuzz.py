@@ -215,6 +215,7 @@ def test_random_schedules(
     print(vars(machine) | engine.stats())
     assert machine.checked > operations // 4
     assert machine.joins > operations // 100
+    assert (engine.runner.rode > operations // 50) == overlaps
     assert engine.stats()["preemptions"] > 0
 
 

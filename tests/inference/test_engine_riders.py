@@ -1,0 +1,74 @@
+"""Known tokens that ride with a decode step: forks and joins need no pass of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.engine import Engine
+from rlcore.inference.graph_runner import GraphRunner
+from rlcore.inference.request import Request
+from rlcore.inference.scheduler import MOST_RIDERS
+from tests.inference.engine_cases import small_model
+
+FORCED = [[1, 2, 3, 4, 5, 6], [7], [8, 9]]
+
+
+def split_and_merged(engine: Engine, after: list[int]):
+    """Fork three branches with given beginnings, and join them with given tokens."""
+    request = Request(
+        prompt=list(range(10)),
+        max_new_tokens=80,
+        keep=True,
+        sampling=SamplingParams(temperature=0.0),
+    )
+    handle = engine.submit(request)
+    for _ in range(5):
+        engine.step()
+    children = handle.root.fork(3, FORCED)
+    for _ in range(7):
+        engine.step()
+    for child in children:
+        child.stop()
+    handle.root.join(forced=after)
+    return handle.result()[0]
+
+
+@pytest.mark.parametrize("after", [[11], [11, 12, 13, 14, 15, 16, 17]])
+def test_forks_and_joins_need_no_pass_of_their_own(monkeypatch, after: list[int]) -> None:
+    model, passes = small_model(torch.float32), []
+    prefill = GraphRunner._prefill
+    monkeypatch.setattr(
+        GraphRunner, "_prefill", lambda self, batch: (passes.append(batch), prefill(self, batch))
+    )
+    settings = {"num_blocks": 64, "block_size": 4, "max_rows": 16}
+    riding = Engine(model, EngineConfig(overlap=True, **settings))
+    assert riding.scheduler.rides
+    found = split_and_merged(riding, after)
+    assert passes == [], "even the prompt is short enough"
+    apart = Engine(model, EngineConfig(overlap=True, **settings))
+    apart.scheduler.rides = False
+    wanted = split_and_merged(apart, after)
+    assert len(passes) >= 3
+    for name in ("ids", "positions", "forced", "gs", "ps"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    np.testing.assert_allclose(found.raw_log_probs, wanted.raw_log_probs, atol=1e-5)
+    assert riding.stats()["prefill_tokens"] == apart.stats()["prefill_tokens"]
+    assert riding.scheduler.rows.free == 16
+
+
+def test_many_known_tokens_have_a_pass(monkeypatch) -> None:
+    passes = []
+    prefill = GraphRunner._prefill
+    monkeypatch.setattr(
+        GraphRunner, "_prefill", lambda self, batch: (passes.append(batch), prefill(self, batch))
+    )
+    model = small_model(torch.float32)
+    for tokens, rows, wanted in ((MOST_RIDERS, 64, 0), (MOST_RIDERS + 1, 64, 1), (9, 8, 1)):
+        engine = Engine(model, EngineConfig(num_blocks=64, max_rows=rows, overlap=True))
+        # The last token of a prompt is fed by the row itself.
+        engine.generate([Request(prompt=[3] * (tokens + 1), max_new_tokens=2)])
+        assert len(passes) == wanted
+        passes.clear()
