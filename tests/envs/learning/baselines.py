@@ -57,7 +57,7 @@ LEARNERS = {
     "dynamics/vanderpol-v0": Learner("sac", 4_000, 0.8),
     "dynamics/lorenz-v0": Learner("sac", 6_000, 0.3),
     "dynamics/pendulum-v0": Learner("sac", 6_000, 0.5),
-    "dynamics/cartpole-swingup-v0": Learner("sac", 25_000, 0.15),
+    "dynamics/cartpole-swingup-v0": Learner("sac", 25_000, 0.5),
     "dynamics/burgers-v0": Learner("sac", 2_500, 0.4),
     "dynamics/ks-v0": Learner("sac", 8_000, 0.3),
     "memory/catch-v0": Learner("ppo", 60_000, 0.6),
@@ -76,7 +76,7 @@ LEARNERS = {
     "labyrinth/random-v0": Learner(
         "ppo",
         200_000,
-        0.02,
+        0.01,
         kwargs={"cells_min": 3, "cells_max": 3},
         options={
             "n_steps": 256,
