@@ -41,7 +41,7 @@ SPEEDS = (
     Speed("subtasks/rooms-v0", 1024, "plain", 3e6, NUMBA),
     Speed("subtasks/rooms-two-doors-v0", 1024, "plain", None, NUMBA),
     Speed("subtasks/grid-rooms-v0", 1024, "plain"),
-    Speed("subtasks/f110-turn-v0", 256, "plain", 1e5, {"n_rays": 109}),
+    Speed("subtasks/f110-turn-v0", 256, "plain", 1e5, {"n_rays": 109, **NUMBA}),
     Speed("dynamics/ks-v0", 64, "gymnasium", 2e4),
     Speed("dynamics/burgers-v0", 64, "gymnasium"),
     Speed("dynamics/lorenz-v0", 4096, "gymnasium", 5e6, NUMBA),
