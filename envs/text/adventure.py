@@ -102,41 +102,43 @@ class Adventure(TextModel):
         """Return the world of ``state["world"]``; it follows from the number."""
         return _world(seed, self.depth, self.distractors)
 
-    def _games(self, state: State) -> list[tuple[World, Progress]]:
-        pairs = zip(state["world"].tolist(), state["progress"], strict=True)
-        return [(self.world(seed), Progress.of(plain)) for seed, plain in pairs]
+    def _games(self, state: State) -> list[tuple[int, World, Progress]]:
+        pairs = zip(state["world"].tolist(), state["progress"].tolist(), strict=True)
+        return [(seed, self.world(seed), _progress(plain)) for seed, plain in pairs]
+
+    def _scene(self, seed: int, progress: Progress) -> Scene:
+        return _scene(seed, self.depth, self.distractors, progress)
 
     def prompts(self, state: State) -> list[str]:
         """Return the quest and the first room."""
         return [
             f"Find the {world.treasure} and put it on the {ALTAR} in the "
             f"{world.rooms[world.altar]}."
-            f"\n{describe(world, progress)}"
-            for world, progress in self._games(state)
+            f"\n{self._scene(seed, progress).text}"
+            for seed, world, progress in self._games(state)
         ]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return the commands that can be obeyed and the score."""
-        games = self._games(state)
-        score = np.array([len(progress.scored) for _, progress in games], np.int64)
-        actions = [valid_actions(world, progress) for world, progress in games]
-        return {"valid_actions": objects(actions), "score": score}
+        return _told([self._scene(seed, after) for seed, _, after in self._games(state)])
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Obey one command in each game."""
-        n = len(texts)
-        replies, reward = [""] * n, np.zeros(n)
-        valid = np.zeros(n, bool)
-        won, kept = np.zeros(n, bool), []
-        for k, (world, before) in enumerate(self._games(state)):
-            after, reply = obey(world, before, plain(texts[k], self.max_action))
-            valid[k] = reply != UNKNOWN
-            reward[k] = len(after.scored) - len(before.scored)
-            won[k] = world.depth - 1 in after.scored
-            replies[k] = f"{reply}\n{describe(world, after)}"
-            kept.append(after.plain())
-        state["progress"], state["won"] = objects(kept), won
-        return Turn(objects(replies), reward, won, valid, info=self.more_info(state))
+        replies, reward, valid, won, kept, scenes = [], [], [], [], [], []
+        olds = state["progress"].tolist()
+        for (seed, world, before), text, old in zip(self._games(state), texts, olds, strict=True):
+            after, reply = obey(world, before, plain(text, self.max_action))
+            scene = self._scene(seed, after)
+            valid.append(reply != UNKNOWN)
+            reward.append(len(after.scored) - len(before.scored))
+            won.append(world.depth - 1 in after.scored)
+            replies.append(f"{reply}\n{scene.text}")
+            kept.append(old if after is before else after.plain())
+            scenes.append(scene)
+        ended = np.array(won, bool)
+        state["progress"], state["won"] = objects(kept), ended
+        paid, understood = np.array(reward, np.float64), np.array(valid, bool)
+        return Turn(objects(replies), paid, ended, understood, info=_told(scenes))
 
 
 @functools.lru_cache(4096)
@@ -145,14 +147,56 @@ def _world(seed: int, depth: int, distractors: int) -> World:
     return make_world(rng, depth, distractors)[0]
 
 
+@functools.lru_cache(8192)
+def _progress(plain: tuple[Any, ...]) -> Progress:
+    return Progress.of(plain)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a player is told of the state of an adventure.
+
+    Attributes:
+        text: Room, things, inventory and commands.
+        actions: The commands that can be obeyed.
+        score: Goals that have been scored.
+    """
+
+    text: str
+    actions: tuple[str, ...]
+    score: int
+
+
+@functools.lru_cache(8192)
+def _scene(seed: int, depth: int, distractors: int, progress: Progress) -> Scene:
+    """Return the scene of a state: many commands do not change it, and many lead back to it."""
+    world = _world(seed, depth, distractors)
+    actions = valid_actions(world, progress)
+    return Scene(describe(world, progress, actions), tuple(actions), len(progress.scored))
+
+
+def _told(scenes: list[Scene]) -> dict[str, np.ndarray]:
+    return {
+        "valid_actions": objects([list(scene.actions) for scene in scenes]),
+        "score": np.array([scene.score for scene in scenes], np.int64),
+    }
+
+
 def start_of(world: World) -> Progress:
     """Return the progress at the start."""
     none: frozenset[int] = frozenset()
     return Progress(world.start, none, none, tuple(world.items.items()), none)
 
 
-def describe(world: World, progress: Progress) -> str:
-    """Return room, things, inventory and the commands that can be obeyed."""
+def describe(world: World, progress: Progress, actions: Sequence[str] | None = None) -> str:
+    """Return room, things, inventory and the commands that can be obeyed.
+
+    Args:
+        world: The world.
+        progress: Its state.
+        actions: What :func:`valid_actions` says of them, where it is known already.
+    """
+    actions = valid_actions(world, progress) if actions is None else actions
     room = progress.room
     lines = [f"You are in the {world.rooms[room]}."]
     ways = []
@@ -171,7 +215,7 @@ def describe(world: World, progress: Progress) -> str:
     lines.append(f"You see {', '.join(seen)}." if seen else "You see nothing special.")
     held = [item for item, where in progress.items if where == HELD]
     lines.append(f"You carry {', '.join(held)}." if held else "You carry nothing.")
-    lines.append(f"You can: {'; '.join(valid_actions(world, progress))}.")
+    lines.append(f"You can: {'; '.join(actions)}.")
     return "\n".join(lines)
 
 

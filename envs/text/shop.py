@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,16 @@ class Page:
     chosen: tuple[tuple[str, str], ...] = ()
     searched: bool = False
 
+    @classmethod
+    def of(cls, plain: tuple[Any, ...]) -> Page:
+        """Return the page that ``plain`` gave."""
+        found, number, item, subpage, chosen, searched = plain
+        return cls(tuple(found), number, item, subpage, tuple(map(tuple, chosen)), searched)
+
+    def plain(self) -> tuple[Any, ...]:
+        """Return the same as a tuple, as it is kept in the state."""
+        return (self.found, self.number, self.item, self.subpage, self.chosen, self.searched)
+
 
 class Shop(TextModel):
     """Buy what the customer describes.
@@ -77,6 +87,7 @@ class Shop(TextModel):
         size = check_integer(self.id, "items", items, 100, 10_000)
         seed = check_integer(self.id, "catalogue_seed", catalogue_seed, 0)
         self._goals: dict[int, Goal] = {}
+        self._shop = seed, size
         self.items, self.index, self.by_code = shop_of(seed, size)
 
     def deal(self, rngs: Sequence[np.random.Generator], options: dict[str, Any]) -> State:
@@ -84,7 +95,7 @@ class Shop(TextModel):
         if options:
             raise ValueError(f"{self.id}: there are no options, got {sorted(options)}")
         seeds = np.array([int(rng.integers(1 << 31)) for rng in rngs], np.int64)
-        return {"goal": seeds, "page": objects([astuple(Page())] * len(rngs))}
+        return {"goal": seeds, "page": objects([Page().plain()] * len(rngs))}
 
     def goal(self, seed: int) -> Goal:
         """Return the wish of ``state["goal"]``; it follows from the number."""
@@ -98,18 +109,19 @@ class Shop(TextModel):
     def prompts(self, state: State) -> list[str]:
         """Return the wish and the first page."""
         pairs = zip(state["goal"].tolist(), state["page"], strict=True)
-        return [f"{self.goal(g).instruction}\n{self.show(Page(*page))}" for g, page in pairs]
+        return [f"{self.goal(g).instruction}\n{self.show(Page.of(page))}" for g, page in pairs]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return what can be clicked."""
-        return {"clickable": objects([self.clickable(Page(*page)) for page in state["page"]])}
+        pages = (Page.of(page) for page in state["page"].tolist())
+        return {"clickable": objects([self.clickable(page) for page in pages])}
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Carry out one action in each game."""
         n = len(texts)
         replies, reward = [""] * n, np.zeros(n)
         valid, bought = np.zeros(n, bool), np.zeros(n, bool)
-        pages = [Page(*page) for page in state["page"]]
+        pages = [Page.of(page) for page in state["page"]]
         for k, text in enumerate(texts):
             page = self.act(pages[k], plain(text, self.max_action))
             if page == BUY:
@@ -122,9 +134,10 @@ class Shop(TextModel):
                 replies[k] = self.show(page)
             else:
                 replies[k] = f"{UNKNOWN}\n{self.show(pages[k])}"
-        state["page"] = objects([astuple(page) for page in pages])
+        state["page"] = objects([page.plain() for page in pages])
         state["won"] = reward == 1.0
-        return Turn(objects(replies), reward, bought, valid, info=self.more_info(state))
+        told = {"clickable": objects([self.clickable(page) for page in pages])}
+        return Turn(objects(replies), reward, bought, valid, info=told)
 
     def act(self, page: Page, text: str | None) -> Page | str | None:
         """Return the page after an action, :data:`BUY`, or None where it does nothing."""
@@ -135,9 +148,8 @@ class Shop(TextModel):
         if verb == "search":
             if page.searched or not what:
                 return None
-            hits = self.index.search(what, FOUND)
-            return Page(tuple(self.items[k].code.lower() for k in hits), searched=True)
-        if what not in self.clickable(page):
+            return Page(_found(*self._shop, what), searched=True)
+        if what not in _view(*self._shop, page)[1]:
             return None
         return self._click(page, what)
 
@@ -164,49 +176,69 @@ class Shop(TextModel):
 
     def clickable(self, page: Page) -> list[str]:
         """Return what ``click[...]`` can be said of."""
-        if not page.searched:
-            return []
-        if page.subpage:
-            return [BACK, PREVIOUS]
-        if page.item:
-            values = [v for kind in self.by_code[page.item].options.values() for v in kind]
-            return [BACK, PREVIOUS, *SUBPAGES, *values, BUY]
-        first = page.number * PAGE
-        around = [PREVIOUS] * (page.number > 0) + [NEXT] * (first + PAGE < len(page.found))
-        return [BACK, *around, *page.found[first : first + PAGE]]
+        return list(_view(*self._shop, page)[1])
 
     def show(self, page: Page) -> str:
         """Return a page as text."""
-        if not page.searched:
-            return "[search]"
-        top = f"[{BACK}]"
-        if not page.item:
-            first = page.number * PAGE
-            rows = [
-                f"[{code}] {item.title} (${item.price:.2f})"
-                for code in page.found[first : first + PAGE]
-                for item in (self.by_code[code],)
-            ]
-            more = "".join(f" [{b}]" for b in (PREVIOUS, NEXT) if b in self.clickable(page))
-            head = f"{top} Page {page.number + 1}, {len(page.found)} results{more}"
-            return "\n".join([head, *rows])
-        item = self.by_code[page.item]
-        if page.subpage:
-            shown = {
-                "description": (item.description,),
-                "features": item.features,
-                "reviews": item.reviews,
-            }[page.subpage]
-            return "\n".join([f"{top} [{PREVIOUS}]", *shown])
-        chosen = dict(page.chosen)
+        return _view(*self._shop, page)[0]
+
+
+@functools.lru_cache(4096)
+def _found(seed: int, size: int, words: str) -> tuple[str, ...]:
+    items, index, _ = shop_of(seed, size)
+    return tuple(items[k].code.lower() for k in index.search(words, FOUND))
+
+
+@functools.lru_cache(8192)
+def _view(seed: int, size: int, page: Page) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a page and what can be clicked on it; customers meet on the same pages."""
+    by_code = shop_of(seed, size)[2]
+    links = _links(by_code, page)
+    return _text(by_code, page, links), tuple(links)
+
+
+def _links(by_code: dict[str, Item], page: Page) -> list[str]:
+    if not page.searched:
+        return []
+    if page.subpage:
+        return [BACK, PREVIOUS]
+    if page.item:
+        values = [v for kind in by_code[page.item].options.values() for v in kind]
+        return [BACK, PREVIOUS, *SUBPAGES, *values, BUY]
+    first = page.number * PAGE
+    around = [PREVIOUS] * (page.number > 0) + [NEXT] * (first + PAGE < len(page.found))
+    return [BACK, *around, *page.found[first : first + PAGE]]
+
+
+def _text(by_code: dict[str, Item], page: Page, links: list[str]) -> str:
+    if not page.searched:
+        return "[search]"
+    top = f"[{BACK}]"
+    if not page.item:
+        first = page.number * PAGE
         rows = [
-            f"{name}: " + " ".join(f"[{v}]{'*' if chosen.get(name) == v else ''}" for v in values)
-            for name, values in item.options.items()
+            f"[{code}] {item.title} (${item.price:.2f})"
+            for code in page.found[first : first + PAGE]
+            for item in (by_code[code],)
         ]
-        links = " ".join(f"[{name}]" for name in (*SUBPAGES, BUY))
-        return "\n".join(
-            [f"{top} [{PREVIOUS}]", item.title, f"Price: ${item.price:.2f}", *rows, links]
-        )
+        more = "".join(f" [{b}]" for b in (PREVIOUS, NEXT) if b in links)
+        head = f"{top} Page {page.number + 1}, {len(page.found)} results{more}"
+        return "\n".join([head, *rows])
+    item = by_code[page.item]
+    if page.subpage:
+        shown = {
+            "description": (item.description,),
+            "features": item.features,
+            "reviews": item.reviews,
+        }[page.subpage]
+        return "\n".join([f"{top} [{PREVIOUS}]", *shown])
+    chosen = dict(page.chosen)
+    rows = [
+        f"{name}: " + " ".join(f"[{v}]{'*' if chosen.get(name) == v else ''}" for v in values)
+        for name, values in item.options.items()
+    ]
+    links = " ".join(f"[{name}]" for name in (*SUBPAGES, BUY))
+    return "\n".join([f"{top} [{PREVIOUS}]", item.title, f"Price: ${item.price:.2f}", *rows, links])
 
 
 class ShopEnv(TextEnv):
