@@ -15,7 +15,7 @@ def copied(state: State) -> dict[str, Any]:
     """Return a copy that shares nothing with ``state``.
 
     An array of objects (texts of any length, say) becomes a list of them with its shape, which can
-    be written as JSON where they can.
+    be written as JSON where they can; tuples come back from there as tuples.
     """
     return {name: _saved(array) for name, array in state.items()}
 
@@ -23,7 +23,9 @@ def copied(state: State) -> dict[str, Any]:
 def _saved(array: np.ndarray) -> Any:
     if array.dtype != object:
         return array.copy()
-    return {"shape": [*array.shape], "objects": copy.deepcopy(array.ravel().tolist())}
+    cells = copy.deepcopy(array.ravel().tolist())
+    tuples = all(isinstance(cell, tuple) for cell in cells)
+    return {"shape": [*array.shape], "objects": cells, "tuples": tuples}
 
 
 def _loaded(saved: Any) -> np.ndarray:
@@ -31,8 +33,14 @@ def _loaded(saved: Any) -> np.ndarray:
         return np.array(saved)
     array = np.empty(len(saved["objects"]), object)
     for k, one in enumerate(saved["objects"]):  # a list in a cell stays a list
-        array[k] = copy.deepcopy(one)
+        was_written = saved["tuples"] and isinstance(one, list)
+        array[k] = _frozen(one) if was_written else copy.deepcopy(one)
     return array.reshape(saved["shape"])
+
+
+def _frozen(value: Any) -> Any:
+    """Return tuples that JSON has made lists of as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def restored(id: str, saved: Mapping[str, Any], n: int, present: State | None) -> State:

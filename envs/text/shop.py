@@ -52,12 +52,6 @@ class Page:
     chosen: tuple[tuple[str, str], ...] = ()
     searched: bool = False
 
-    @classmethod
-    def of(cls, plain: tuple[Any, ...]) -> Page:
-        """Return the page that ``plain`` gave."""
-        found, number, item, subpage, chosen, searched = plain
-        return cls(tuple(found), number, item, subpage, tuple(map(tuple, chosen)), searched)
-
     def plain(self) -> tuple[Any, ...]:
         """Return the same as a tuple, as it is kept in the state."""
         return (self.found, self.number, self.item, self.subpage, self.chosen, self.searched)
@@ -109,11 +103,11 @@ class Shop(TextModel):
     def prompts(self, state: State) -> list[str]:
         """Return the wish and the first page."""
         pairs = zip(state["goal"].tolist(), state["page"], strict=True)
-        return [f"{self.goal(g).instruction}\n{self.show(Page.of(page))}" for g, page in pairs]
+        return [f"{self.goal(g).instruction}\n{self.show(Page(*page))}" for g, page in pairs]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return what can be clicked."""
-        pages = (Page.of(page) for page in state["page"].tolist())
+        pages = (Page(*page) for page in state["page"].tolist())
         return {"clickable": objects([self.clickable(page) for page in pages])}
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
@@ -121,7 +115,7 @@ class Shop(TextModel):
         n = len(texts)
         replies, reward = [""] * n, np.zeros(n)
         valid, bought = np.zeros(n, bool), np.zeros(n, bool)
-        pages = [Page.of(page) for page in state["page"]]
+        pages = [Page(*page) for page in state["page"]]
         for k, text in enumerate(texts):
             page = self.act(pages[k], plain(text, self.max_action))
             if page == BUY:

@@ -24,7 +24,8 @@ def test_a_copy_goes_there_and_back():
     back = restored("x", saved, 2, None)
     assert same(back, state())
     assert back["lists"][0] == ["a", ("b", 1)]
-    assert json.dumps(saved["lists"]) == '{"shape": [2], "objects": [["a", ["b", 1]], []]}'
+    text = '{"shape": [2], "objects": [["a", ["b", 1]], []], "tuples": false}'
+    assert json.dumps(saved["lists"]) == text
     assert same(restored("x", saved, 2, state()), state())
 
 
@@ -63,3 +64,13 @@ def test_longer_texts_are_no_other_environment():
 def test_other_states_are_refused(change, words):
     with pytest.raises(ValueError, match=f"fam/x-v0: .*{words}"):
         restored("fam/x-v0", copied(state()) | change, 2, state())
+
+
+def test_tuples_that_were_written_as_json_come_back_as_tuples():
+    cells = np.empty(2, object)
+    cells[0], cells[1] = ("a", ("b", 1), {"c": [2]}), ()
+    saved = copied({"o": cells})
+    for form in (saved, json.loads(json.dumps(saved))):
+        back = restored("x", form, 2, None)["o"]
+        assert back[0] == ("a", ("b", 1), {"c": [2]})
+        assert back[1] == ()

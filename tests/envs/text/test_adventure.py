@@ -1,5 +1,7 @@
 """Worlds of the adventure can be solved, and its commands do what they say."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -229,3 +231,19 @@ def test_arguments():
             AdventureEnv(depth=wrong)
     with pytest.raises(ValueError, match="distractors must be"):
         AdventureEnv(distractors=11)
+
+
+def test_a_state_whose_tuples_came_back_as_lists_goes_on_the_same():
+    ours, other = (AdventureEnv() for _ in range(2))
+    other.reset(seed=1)
+    _, info = ours.reset(seed=3)
+    for k in range(12):
+        state = ours.get_state()
+        for cells in (c for c in state["model"].values() if isinstance(c, dict)):
+            cells["objects"] = json.loads(json.dumps(cells["objects"]))
+        other.set_state(state)
+        action = "dance" if k % 3 == 0 else info["valid_actions"][k % len(info["valid_actions"])]
+        seen, *_, info = ours.step(action)
+        again, *_, told = other.step(action)
+        assert (seen, info["valid_actions"]) == (again, told["valid_actions"])
+        assert other.get_state()["model"]["progress"] == ours.get_state()["model"]["progress"]

@@ -1,5 +1,6 @@
 """Search, pages and rewards of the shop."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -185,3 +186,16 @@ def test_arguments():
         ShopEnv(catalogue_seed=-1)
     items, _, by_code = shop_of(0, 100)
     assert by_code["b000007"] is items[7]
+
+
+def test_a_state_whose_tuples_came_back_as_lists_goes_on_the_same():
+    ours, other = (ShopEnv() for _ in range(2))
+    other.reset(seed=1)
+    ours.reset(seed=3)
+    for action in ("search[red lamp]", "click[next >]", "jump", "click[< prev]"):
+        state = ours.get_state()
+        for cells in (c for c in state["model"].values() if isinstance(c, dict)):
+            cells["objects"] = json.loads(json.dumps(cells["objects"]))
+        other.set_state(state)
+        assert ours.step(action)[0] == other.step(action)[0]
+        assert ours.get_state()["model"]["page"] == other.get_state()["model"]["page"]
