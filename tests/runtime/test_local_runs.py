@@ -157,9 +157,10 @@ def test_a_hung_actor_is_found_its_stack_written_and_replaced(tmp_path):
 
 
 def test_an_actor_that_does_not_start_names_the_deadline():
-    outcome = train("local", "async", start_deadline_s=0.05, max_restarts=0)
+    slow = {"slow_start_s": 60.0}
+    outcome = train("local", "async", start_deadline_s=0.5, max_restarts=0, config=slow)
     assert isinstance(outcome.error, ActorLostError)
-    assert "actor 0: not started within runtime.start_deadline_s=0.05 (stack in" in str(
+    assert "actor 0: not started within runtime.start_deadline_s=0.5 (stack in" in str(
         outcome.error
     )
 

@@ -106,7 +106,10 @@ class ToyAgent:
 
 
 class ToyParts:
-    """Parts of a CartPole run; ``config`` may carry knobs for faults."""
+    """Parts of a CartPole run; ``config`` may carry knobs for faults.
+
+    ``slow_start_s`` is how long a player's environments take to be made.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -121,6 +124,8 @@ class ToyParts:
     def make_stream(self, index: int, label: str) -> Any:
         import gymnasium
 
+        if label != "probe":
+            time.sleep(self.config.get("slow_start_s", 0.0))
         env_id = self.config.get("env", "CartPole-v1")
         if self.config.get("vector", True):
             made = gymnasium.make_vec(
