@@ -14,7 +14,7 @@ THINK, UNTHINK = "<reasoning>", "</reasoning>"
 ANSWER, END = "<answer>", "</answer>"
 
 _STRICT = re.compile(r"<reasoning>\n.*?\n</reasoning>\n<answer>\n.*?\n</answer>\n\n?\Z")
-_AFTER = re.compile(r"\s*<answer>")
+_BETWEEN = re.compile(r"</reasoning>\s*<answer>")
 
 
 def parts(completion: str, gold: str) -> dict[str, float]:
@@ -43,19 +43,16 @@ def soft_format(completion: str) -> bool:
         return False
     line_end = completion.find("\n")
     line_end = len(completion) if line_end < 0 else line_end
-    place = completion.find(UNTHINK, len(THINK), line_end)
     last = completion.rfind(END, 0, line_end)
-    while place >= 0:
-        after = _AFTER.match(completion, place + len(UNTHINK))
-        if after:
-            start = after.end()
-            if start <= line_end:
-                if last >= start:
-                    return True
-            else:
-                stop = completion.find("\n", start)
-                return completion.find(END, start, len(completion) if stop < 0 else stop) >= 0
-        place = completion.find(UNTHINK, place + 1, line_end)
+    for between in _BETWEEN.finditer(completion, len(THINK)):
+        if between.start() + len(UNTHINK) > line_end:
+            return False
+        start = between.end()
+        if start > line_end:
+            stop = completion.find("\n", start)
+            return completion.find(END, start, len(completion) if stop < 0 else stop) >= 0
+        if last >= start:
+            return True
     return False
 
 
