@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,20 @@ def _written(schema: Schema, content: Content) -> str:
 _LABEL = re.compile(r"\s*([0-9]{1,3}(?:\.[0-9]{1,3}){0,7}):\s*")
 
 
+@cache
+def _tags(*names: str) -> re.Pattern[str]:
+    """Return what finds opening and closing tags; a look at one letter spares most of the rest."""
+    first = "".join(sorted({name[0] for name in names}))
+    return re.compile(f"(<(?=[/{first}])/?(?:{'|'.join(names)})>)")
+
+
 class _Parser:
     """Recursive descent over tags and the texts between them."""
 
     def __init__(self, schema: Schema, text: str) -> None:
         self._schema = schema
         pairs = (schema.block, schema.plans, schema.plan, schema.branch, schema.join)
-        names = "|".join(pair[0].strip("<>") for pair in pairs if pair[0])
-        self._parts = re.split(f"(</?(?:{names})>)", text)
+        self._parts = _tags(*(pair[0].strip("<>") for pair in pairs if pair[0])).split(text)
         self._at = 0
         self._first = schema.block[0] or schema.plans[0]
 
