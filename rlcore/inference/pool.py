@@ -19,8 +19,8 @@ from rlcore.inference.errors import BlockPoolError, OutOfBlocksError
 class BlockPool:
     """Counts the holders of each block.
 
-    Few blocks change hands at a time, so they are counted one by one: for a dozen this takes a
-    tenth of what operations on arrays would.
+    Few blocks change hands at a time, so they are counted one by one: for a dozen, operations on
+    arrays take longer.
 
     Args:
         num_blocks: How many blocks there are.

@@ -15,28 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_runs import first_message as answer
 from toy_runs import gone
+from toy_runs import start_child as start
 
 from rlcore.runtime import forked
 from rlcore.runtime.fork_server import FDS_PER_CHUNK
-from rlcore.runtime.process import ChildProcess, wait_for_messages
+from rlcore.runtime.process import ChildProcess
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server is for Linux")
-
-
-def start(tmp_path: Path, entry: str, fds: tuple[int, ...] = (), threads: int = 1, **args: Any):
-    return ChildProcess(
-        "child", f"toy_children:{entry}", args, fds, tmp_path / "child.log", threads
-    )
-
-
-def answer(child: ChildProcess, timeout: float = 60.0) -> dict[str, Any]:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        wait_for_messages([child], 0.5)
-        for message in child.receive():
-            return message
-    raise TimeoutError
 
 
 def end(child: ChildProcess) -> int:

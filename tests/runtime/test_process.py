@@ -10,25 +10,13 @@ from pathlib import Path
 
 import pytest
 import toy_parts
-from toy_runs import gone, make_plan
+from toy_runs import first_message, gone, make_plan
+from toy_runs import start_child as start
 
 from rlcore.runtime import forked
 from rlcore.runtime import supervisor as supervisor_module
-from rlcore.runtime.process import ChildProcess, wait_for_messages
+from rlcore.runtime.process import wait_for_messages
 from rlcore.runtime.supervisor import Supervisor, resident_mb
-
-
-def start(tmp_path: Path, entry: str, **args) -> ChildProcess:
-    return ChildProcess("child", f"toy_children:{entry}", args, (), tmp_path / "child.log", 1)
-
-
-def first_message(child: ChildProcess, timeout: float = 20.0) -> dict:
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        wait_for_messages([child], 0.5)
-        for message in child.receive():
-            return message
-    raise TimeoutError
 
 
 def open_fds() -> int:

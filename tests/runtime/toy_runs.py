@@ -16,6 +16,7 @@ import toy_parts
 from rlcore.runtime.checkpoint import Checkpoint, Checkpointer
 from rlcore.runtime.placement import Placement, place
 from rlcore.runtime.plan import RunPlan
+from rlcore.runtime.process import ChildProcess, wait_for_messages
 
 ENVS, STREAMS, UNROLL = 4, 4, 8
 
@@ -118,6 +119,24 @@ def train(
 def read_ledger(config: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what each update of a run with ``config["ledger"]`` was trained on."""
     return [json.loads(line) for line in Path(config["ledger"]).read_text().splitlines()]
+
+
+def start_child(
+    tmp_path: Path, entry: str, fds: tuple[int, ...] = (), threads: int = 1, **args: Any
+) -> ChildProcess:
+    """Start a child that runs a function of ``toy_children``."""
+    log = tmp_path / "child.log"
+    return ChildProcess("child", f"toy_children:{entry}", args, fds, log, threads)
+
+
+def first_message(child: ChildProcess, timeout: float = 60.0) -> dict[str, Any]:
+    """Return what a child says first."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        wait_for_messages([child], 0.5)
+        for message in child.receive():
+            return message
+    raise TimeoutError
 
 
 def children_of(pid: int) -> list[int]:
