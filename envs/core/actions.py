@@ -31,6 +31,8 @@ class ActionCheck:
         if isinstance(space, spaces.Box):
             self._shape, self._dtype = space.shape, space.dtype
             self._low, self._high = space.low, space.high
+            self._common = space.low.max(initial=-np.inf), space.high.min(initial=np.inf)
+            """Bounds of what is inside all bounds."""
         elif isinstance(space, spaces.Discrete):
             self._shape, self._dtype = (), np.dtype(np.int64)
             self._low, self._high = int(space.start), int(space.start) + int(space.n) - 1
@@ -105,9 +107,10 @@ class ActionCheck:
     def _clipped(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(over="ignore"):  # beyond the type's range is infinity, which is clipped
             own = array.astype(self._dtype)  # a copy: the caller's array is never written to
-        inside = (own >= self._low) & (own <= self._high)
-        if inside.all():
+        low, high = self._common
+        if not own.size or (own.min() >= low and own.max() <= high):  # two numbers are quicker
             return own, np.zeros(len(own), np.int64)
+        inside = (own >= self._low) & (own <= self._high)
         if np.isnan(own).any():
             raise InvalidActionError(f"{self._id}: an action is not a number: {array}")
         np.clip(own, self._low, self._high, out=own)
@@ -121,8 +124,10 @@ def _texts(id: str, given: list[Any], live: np.ndarray | None) -> np.ndarray:
     Which letters and how many there may be is for the rules to say, as it is what they play with.
     """
     texts = np.full(len(given), "", object)
-    if live is None and set(map(type, given)) == {str}:
+    if set(map(type, given)) == {str}:
         texts[:] = given
+        if live is not None:
+            texts[~live] = ""
         return texts
     for k, text in enumerate(given):
         if live is not None and not live[k]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 
 def put(
-    infos: dict[str, Any], info: Mapping[str, np.ndarray], n: int, rows: np.ndarray | None = None
+    infos: dict[str, Any],
+    info: Mapping[str, np.ndarray],
+    n: int,
+    rows: np.ndarray | None = None,
+    fresh: Sequence[str] = (),
 ) -> None:
     """Write ``info`` into ``infos`` and mark its rows as real.
 
@@ -18,10 +22,12 @@ def put(
         info: Arrays by name, one entry for each of ``rows``; copied.
         n: How many environments there are.
         rows: Indices of the environments that it belongs to; None for all.
+        fresh: Names of arrays that nobody else has, which are taken as they are.
     """
     for name, values in info.items():
         if rows is None:
-            infos[name], infos[f"_{name}"] = values.copy(), np.ones(n, bool)
+            infos[name] = values if name in fresh else values.copy()
+            infos[f"_{name}"] = np.ones(n, bool)
             continue
         if name not in infos:
             infos[name] = _empty(values, n)
@@ -31,13 +37,19 @@ def put(
 
 
 def put_but(
-    infos: dict[str, Any], info: Mapping[str, np.ndarray], n: int, rows: np.ndarray
+    infos: dict[str, Any],
+    info: Mapping[str, np.ndarray],
+    n: int,
+    rows: np.ndarray,
+    fresh: Sequence[str] = (),
 ) -> None:
     """Write ``info``, one entry for each environment, into ``infos`` but for ``rows``."""
+    real = np.ones(n, bool)
+    real[rows] = False
     for name, values in info.items():
-        infos[name], infos[f"_{name}"] = values.copy(), np.ones(n, bool)
+        infos[name] = values if name in fresh else values.copy()
+        infos[f"_{name}"] = real.copy()
         infos[name][rows] = _blank(values)
-        infos[f"_{name}"][rows] = False
 
 
 def move(infos: dict[str, Any], ended: np.ndarray) -> dict[str, Any]:

@@ -31,8 +31,10 @@ class Outcome:
         info: Arrays ``[n, ...]`` by name; the same names at every step.
         truncated: Bool array ``[n]``: what broke an episode off without ending its task, as a lost
             connection does; None for never. Time limits are not the model's.
+        fresh: Names of infos that were made for this step and that the model keeps nothing of.
 
-    The environment forms copy reward, flags and info, so that views of the state may be given.
+    The environment forms copy reward, flags and the infos that are not fresh, so that views of the
+    state may be given.
     """
 
     state: State
@@ -40,6 +42,7 @@ class Outcome:
     terminated: np.ndarray
     info: dict[str, np.ndarray] = field(default_factory=dict)
     truncated: np.ndarray | None = None
+    fresh: tuple[str, ...] = ()
 
 
 class Model(ABC):

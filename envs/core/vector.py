@@ -16,7 +16,7 @@ from envs.core.errors import ResetNeeded
 from envs.core.infos import move, put, put_but
 from envs.core.model import Model, Outcome, State
 from envs.core.saved import copied, restored
-from envs.core.seeding import generators
+from envs.core.seeding import Streams, generators
 
 MODES = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
 
@@ -77,7 +77,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._check = ActionCheck(name, self.model.action_space)
-        self._rngs: list[np.random.Generator] = []
+        self._rngs = Streams([])
         self._state: State | None = None
         self._elapsed = np.zeros(self.num_envs, np.int64)
         self._ended = np.zeros(self.num_envs, bool)
@@ -92,7 +92,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             options: Passed to every environment's start.
         """
         if seed is not None or not self._rngs:
-            self._rngs = generators(seed, self.num_envs, self._rngs)
+            self._rngs = Streams(generators(seed, self.num_envs, self._rngs))
         self._state = self.model.start(self._rngs, dict(options or {}))
         self._elapsed[:] = 0
         self._ended[:] = False
@@ -120,7 +120,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             outcome = self.model.step(self._state, checked, self._rngs)
             self._state = outcome.state
             self._elapsed += 1
-            put(infos, _info(outcome, clipped), self.num_envs)
+            put(infos, _info(outcome, clipped), self.num_envs, fresh=outcome.fresh)
             reward, terminated, truncated = _copied(outcome)
         if self.max_episode_steps is not None:
             truncated |= self._elapsed >= self.max_episode_steps
@@ -138,14 +138,14 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         assert self._state is not None
         live, over = np.flatnonzero(~self._ended), np.flatnonzero(self._ended)
         checked, clipped = self._check(actions, self.num_envs, ~self._ended)
-        fresh = self.model.start([self._rngs[k] for k in over], {})
+        fresh = self.model.start(self._rngs.of(over), {})
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         truncated = np.zeros(self.num_envs, bool)
         if not len(live):
             self._write(over, fresh)
         elif self.model.draws_in_step:
             rows = {name: array[live] for name, array in self._state.items()}
-            outcome = self.model.step(rows, checked[live], [self._rngs[k] for k in live])
+            outcome = self.model.step(rows, checked[live], self._rngs.of(live))
             self._write(live, outcome.state)
             self._write(over, fresh)
             own = None if clipped is None else clipped[live]
@@ -155,7 +155,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
             self._write(over, fresh)  # so that only states of running episodes are stepped
             outcome = self.model.step(self._state, checked, self._rngs)
             self._state = outcome.state
-            put_but(infos, _info(outcome, clipped), self.num_envs, over)
+            put_but(infos, _info(outcome, clipped), self.num_envs, over, outcome.fresh)
             reward, terminated, truncated = _copied(outcome)
             reward[over], terminated[over], truncated[over] = 0.0, False, False
             self._write(over, fresh)
@@ -176,7 +176,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
         for k in over:
             finals[k] = copy.copy(obs[k])
         final_info = move(infos, ended)
-        fresh = self.model.start([self._rngs[k] for k in over], {})
+        fresh = self.model.start(self._rngs.of(over), {})
         put(infos, self.model.start_info(fresh), self.num_envs, over)
         self._write(over, fresh)
         obs[over] = self.model.observe(fresh)
@@ -228,7 +228,7 @@ class ModelVectorEnv(VectorEnv[Any, Any, Any], EzPickle):
                 f"wanted {self.num_envs}"
             )
         self._state = restored(self.model.id, state["model"], self.num_envs, self._state)
-        self._rngs = generators(0, self.num_envs)
+        self._rngs = Streams(generators(0, self.num_envs))
         for rng, saved in zip(self._rngs, state["random"], strict=True):
             rng.bit_generator.state = copy.deepcopy(saved)
         self._elapsed = np.array(state["elapsed"], np.int64)

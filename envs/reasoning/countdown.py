@@ -24,7 +24,7 @@ NEAR = 1e-5
 """How far from the target profile ``d1`` still accepts a value."""
 
 _DIGITS = re.compile(r"\d+")
-_EQUALS = re.compile(r"=\s*-?[0-9]+\s*\Z")
+_VALUE = re.compile(r"\s*-?[0-9]+\s*")
 
 
 class CountdownTask(Task):
@@ -130,7 +130,10 @@ class CountdownTask(Task):
 
     def _answer(self, completion: str) -> str | None:
         answer = innermost(completion)
-        return _EQUALS.sub("", answer) if self.allow_equals and answer else answer
+        if not self.allow_equals or answer is None:
+            return answer
+        head, equals, value = answer.rpartition("=")
+        return head if equals and _VALUE.fullmatch(value) else answer
 
     def _d1(self, item: Item, completion: str) -> RewardBreakdown:
         tagged = last_tagged(completion)

@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.core import Model, ModelEnv, ModelVectorEnv, Outcome, State, check_integer
+from envs.core.seeding import of_rows, uniforms
 from envs.subtasks.env import check_flag
 from envs.subtasks.game import SubtaskGame
-from envs.subtasks.sources import uniforms
 
 AgentPolicy = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """``policy(subtask [n], observations [n, o]) -> actions [n, a]``."""
@@ -94,7 +94,7 @@ class AdversaryModel(Model):
             subtask = actions[running]
             obs = game.observe(subtask, current[running])
             moves = self._moves(subtask, obs)
-            own = [rngs[k] for k in running.tolist()]
+            own = of_rows(rngs, running)
             chance = uniforms(own, game.step_draws) if game.step_draws else None
             following, _, safe, left = game.advance(subtask, current[running], moves, chance)
             current[running] = following

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from envs.core import Model, ModelEnv, ModelVectorEnv, Outcome, State, check_integer, check_number
+from envs.core.seeding import of_rows, uniforms
 from envs.subtasks.game import SubtaskGame
 from envs.subtasks.sources import (
     UNDECIDED,
@@ -16,10 +17,11 @@ from envs.subtasks.sources import (
     TaskSource,
     UniformTasks,
     digits,
-    uniforms,
 )
 
 OPTIONS = ("task", "subtask", "state", "start")
+FRESH = ("unsafe", "jump_obs")
+"""Infos that every step makes anew."""
 SHORT = 2**12
 """Tasks of at most this many values leave 41 of 53 bits to the start."""
 
@@ -169,7 +171,8 @@ class SubtaskModel(Model):
             finished = state["completed"] >= self.k
             self._go_on(state, rows[~finished[rows]], rngs)
         info["subtask"], info["completed"] = state["subtask"], state["completed"]
-        return Outcome(state, reward, ~safe | finished, info, truncated=late & safe)
+        terminated, truncated = ~safe | finished, late & safe
+        return Outcome(state, reward, terminated, info, truncated, FRESH)
 
     def _trace(self, state: State) -> None:
         # An episode that is stepped beyond its end, to be thrown away, must not run out of room.
@@ -197,7 +200,7 @@ class SubtaskModel(Model):
         chosen = state["task"][rows, completed]
         asked = np.flatnonzero(chosen == UNDECIDED)
         if len(asked):
-            own = [rngs[k] for k in rows[asked]]
+            own = of_rows(rngs, rows[asked])
             asking = Exits(self.game, before[asked], exits[asked], completed[asked], own)
             chosen[asked] = self.game._numbers(self._source.choose(asking), len(asked))
             state["task"][rows, completed] = chosen

@@ -12,9 +12,9 @@ from gymnasium import spaces
 
 from envs.core import InvalidActionError, ResetNeeded, check_integer, check_number
 from envs.core.actions import ActionCheck
+from envs.core.seeding import uniforms
 from envs.subtasks.env import check_flag
 from envs.subtasks.game import SubtaskGame
-from envs.subtasks.sources import uniforms
 
 AGENT, ADVERSARY = "agent", "adversary"
 Parts = dict[str, Any]

@@ -97,16 +97,20 @@ def move(state: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Return the states after one move."""
     speed = SPEED * action[..., 0].astype(np.float64)
     angle = ANGLE * action[..., 1].astype(np.float64)
-    following = np.empty((*np.broadcast_shapes(state.shape[:-1], speed.shape), 4))
-    following[..., :2] = state[..., 2:]
-    following[..., 2] = state[..., 2] + speed * np.cos(angle)
-    following[..., 3] = state[..., 3] + speed * np.sin(angle)
+    x, y = state[..., 2], state[..., 3]
+    across, along = x + speed * np.cos(angle), y + speed * np.sin(angle)
+    following = np.empty((*across.shape, 4))
+    # A column at a time: NumPy is slow along axes of two.
+    following[..., 0], following[..., 1] = x, y
+    following[..., 2], following[..., 3] = across, along
     return following
 
 
 def observe(state: np.ndarray) -> np.ndarray:
     """Return positions over 6, float32 ``[..., 2]``."""
-    seen: np.ndarray = (state[..., 2:] * (1.0 / OUTER)).astype(np.float32)
+    seen = np.empty((*state.shape[:-1], 2), np.float32)
+    for axis in range(2):
+        seen[..., axis] = state[..., 2 + axis] * (1.0 / OUTER)
     return seen
 
 

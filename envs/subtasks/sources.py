@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envs.core.seeding import uniforms
 from envs.subtasks.game import SubtaskGame
 
 UNDECIDED = -1
@@ -53,14 +54,6 @@ class TaskSource(ABC):
     def choose(self, exits: Exits) -> np.ndarray:
         """Return the next subtask of each row, ``[n]``, where the plan left it undecided."""
         raise NotImplementedError(f"{type(self).__name__} plans whole tasks")
-
-
-def uniforms(rngs: Sequence[np.random.Generator], count: int) -> np.ndarray:
-    """Return ``count`` uniform numbers of each generator, ``[n, count]``."""
-    if count == 1:
-        return np.array([rng.random() for rng in rngs]).reshape(-1, 1)
-    draws = range(count)
-    return np.array([rng.random() for rng in rngs for _ in draws]).reshape(-1, count)
 
 
 MOST_DIGITS_OF = 2.0**32

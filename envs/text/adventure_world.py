@@ -3,14 +3,20 @@ planning."""
 
 from __future__ import annotations
 
+import functools
+import math
+import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-DIRECTIONS = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
-OPPOSITE = {"north": "south", "south": "north", "east": "west", "west": "east"}
+DIRECTIONS = ("north", "south", "east", "west")
+_WAYS = [("north", 0, 1, "south"), ("south", 0, -1, "north"), ("east", 1, 0, "west"),
+         ("west", -1, 0, "east")]  # fmt: skip
+_BACK = {way: back for way, _, _, back in _WAYS}
 ROOMS = [
     "kitchen",
     "cellar",
@@ -81,19 +87,18 @@ THINGS = [
 ]
 TREASURES = ["crown", "ruby", "idol", "chalice", "sceptre", "pearl", "amulet"]
 ALTAR = "altar"
+Draw = Callable[[], float]
 MAX_STEPS = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """A way out of a room; ``door`` is the number of its lock or -1."""
 
     to: int
     door: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(NamedTuple):
     """A locked thing: a door between two rooms, or a box that stands in a room.
 
     Attributes:
@@ -107,6 +112,11 @@ class Lock:
     key: str
     rooms: tuple[int, ...]
     is_door: bool
+
+
+@functools.cache
+def _exit(to: int, door: int = -1) -> Exit:
+    return Exit(to, door)  # there are few: worlds share them
 
 
 @dataclass(frozen=True)
@@ -138,13 +148,18 @@ class World:
 
 
 def make_world(rng: np.random.Generator, depth: int, distractors: int) -> tuple[World, list[str]]:
-    """Return a world and its shortest solution.
+    """Return a world, as :func:`draw_world` does, and its shortest solution."""
+    world = draw_world(random.Random(int(rng.integers(1 << 62))), depth, distractors)
+    solution = plan(world)
+    assert solution is not None
+    return world, solution
 
-    Every key lies where the keys before it lead, and the planner has found the way; a draw that
-    takes more than 60 commands is thrown away.
+
+def draw_world(source: random.Random, depth: int, distractors: int) -> World:
+    """Return a world that can be solved in 60 commands; other draws are thrown away.
 
     Args:
-        rng: Generator.
+        source: What is drawn from; several times faster than NumPy's at single numbers.
         depth: Goals of the quest, 2-12.
         distractors: Things of no use.
 
@@ -152,106 +167,150 @@ def make_world(rng: np.random.Generator, depth: int, distractors: int) -> tuple[
         RuntimeError: 200 draws have not given a world that can be solved in 60 commands.
     """
     for _ in range(200):
-        world = _draw(rng, depth, distractors)
-        solution = plan(world)
-        if solution is not None and len(solution) <= MAX_STEPS:
-            return world, solution
+        world = _draw(source, depth, distractors)
+        if _solved(world):
+            return world
     raise RuntimeError(f"no adventure of depth {depth} could be drawn in 200 tries")
 
 
-def _draw(rng: np.random.Generator, depth: int, distractors: int) -> World:
-    count = int(rng.integers(4, 7)) + depth // 4
-    places, exits = _map(rng, count)
-    names = [str(n) for n in rng.permutation(ROOMS)[:count]]
-    locks, items, treasure = _quest(rng, depth, exits, places)
-    for thing in rng.permutation(THINGS)[:distractors]:
-        items[str(thing)] = f"room:{int(rng.integers(count))}"
+def _solved(world: World) -> bool:
+    if _commands_in_order(world) <= MAX_STEPS:
+        return True
+    solution = plan(world)
+    return solution is not None and len(solution) <= MAX_STEPS
+
+
+def _commands_in_order(world: World) -> float:
+    """Return how many commands it takes to open the locks one by one, infinity if that fails.
+
+    It proves a world without searching for the shortest way, which is never longer.
+    """
+    ways = [[way.to for way in exits.values() if way.door < 0] for exits in world.exits]
+    rooms = {f"box:{lock.name}": lock.rooms for lock in world.locks}
+    rooms |= {f"room:{k}": (k,) for k in range(len(ways))}
+    room, count = world.start, 0.0
+    for lock in world.locks:
+        for goals, commands in ((rooms[world.items[lock.key]], 1), (lock.rooms, 2)):
+            room, far = _walk(ways, room, goals)
+            count += far + commands
+        if lock.is_door:
+            one, other = lock.rooms
+            ways[one].append(other)
+            ways[other].append(one)
+    for goals in (rooms[world.items[world.treasure]], (world.altar,)):
+        room, far = _walk(ways, room, goals)
+        count += far + 1
+    return count
+
+
+def _walk(ways: list[list[int]], room: int, goals: tuple[int, ...]) -> tuple[int, float]:
+    """Return which of the rooms ``goals`` is reached first, and after how many moves."""
+    if room in goals:
+        return room, 0
+    seen, ring, far = {room}, [room], 0
+    while ring:
+        ring, last, far = [], ring, far + 1
+        for room in last:
+            for to in ways[room]:
+                if to in goals:
+                    return to, far
+                if to not in seen:
+                    seen.add(to)
+                    ring.append(to)
+    return room, math.inf
+
+
+def _draw(source: random.Random, depth: int, distractors: int) -> World:
+    draw = source.random  # the cheapest of its methods by far; a number below n is int(draw() * n)
+    count = 4 + int(draw() * 3) + depth // 4
+    exits = _map(draw, count)
+    locks, items, treasure = _quest(draw, depth, exits)
+    for thing in _some(draw, THINGS, distractors):
+        items[thing] = f"room:{int(draw() * count)}"
     return World(
-        rooms=tuple(names),
+        rooms=tuple(_some(draw, ROOMS, count)),
         exits=tuple(exits),
         locks=tuple(locks),
         items=items,
         treasure=treasure,
-        altar=int(rng.integers(count)),
+        altar=int(draw() * count),
         start=0,
     )
 
 
-def _map(
-    rng: np.random.Generator, count: int
-) -> tuple[list[tuple[int, int]], list[dict[str, Exit]]]:
+def _some(draw: Draw, names: Sequence[str], count: int) -> list[str]:
+    """Return ``count`` different names in random order: a shuffle that stops early."""
+    left = list(names)
+    for k in range(count):
+        other = k + int(draw() * (len(left) - k))
+        left[k], left[other] = left[other], left[k]
+    return left[:count]
+
+
+def _map(draw: Draw, count: int) -> list[dict[str, Exit]]:
     """Grow rooms on a grid, each joined to the one it grew from; close some loops one way."""
-    places, exits = [(0, 0)], [{}]  # type: ignore[var-annotated]
-    while len(places) < count:
-        room = int(rng.integers(len(places)))
-        way = list(DIRECTIONS)[int(rng.integers(4))]
-        place = _beside(places[room], way)
-        if place not in places:
-            places.append(place)
-            exits.append({OPPOSITE[way]: Exit(room)})
-            exits[room][way] = Exit(len(places) - 1)
-    for room, place in enumerate(places):
-        for way in DIRECTIONS:
-            beside = _beside(place, way)
-            if way in exits[room] or beside not in places or rng.random() >= 0.4:
+    cells, places = [(0, 0)], {(0, 0): 0}
+    exits: list[dict[str, Exit]] = [{}]
+    while len(cells) < count:
+        room = int(draw() * len(cells))
+        way, dx, dy, back = _WAYS[int(draw() * 4)]
+        x, y = cells[room]
+        cell = x + dx, y + dy
+        if cell not in places:
+            places[cell] = len(cells)
+            exits[room][way] = _exit(len(cells))
+            exits.append({back: _exit(room)})
+            cells.append(cell)
+    for room, (x, y) in enumerate(cells):
+        for way, dx, dy, back in _WAYS:
+            other = places.get((x + dx, y + dy))
+            if way in exits[room] or other is None or draw() >= 0.4:
                 continue
-            other = places.index(beside)
-            if OPPOSITE[way] not in exits[other]:  # so that it leads one way only
-                exits[room][way] = Exit(other)
-    return places, exits
-
-
-def _beside(place: tuple[int, int], way: str) -> tuple[int, int]:
-    return place[0] + DIRECTIONS[way][0], place[1] + DIRECTIONS[way][1]
+            if back not in exits[other]:  # so that it leads one way only
+                exits[room][way] = _exit(other)
+    return exits
 
 
 def _quest(
-    rng: np.random.Generator,
-    depth: int,
-    exits: list[dict[str, Exit]],
-    places: list[tuple[int, int]],
+    draw: Draw, depth: int, exits: list[dict[str, Exit]]
 ) -> tuple[list[Lock], dict[str, str], str]:
     """Place a chain of locks; each hides the key of the next, the last the treasure."""
-    keys = [f"{metal} key" for metal in rng.permutation(METALS)[: depth - 1]]
-    boxes = [str(box) for box in rng.permutation(BOXES)]
-    treasure = str(rng.choice(TREASURES))
+    boxes = _some(draw, BOXES, depth - 1)
+    treasure = TREASURES[int(draw() * len(TREASURES))]
     locks: list[Lock] = []
     items: dict[str, str] = {}
     closed = _leaves(exits)
-    where = f"room:{_room(rng, set(range(len(exits))) - closed, 0)}"
-    for k, key in enumerate(keys):
+    free = [k for k in range(len(exits)) if k not in closed]
+    where = f"room:{free[int(draw() * len(free))]}"
+    for k, metal in enumerate(_some(draw, METALS, depth - 1)):
+        key = f"{metal} key"
         items[key] = where
-        if closed and rng.random() < 0.4:
-            room = sorted(closed)[int(rng.integers(len(closed)))]
-            closed.remove(room)
+        if closed and draw() < 0.4:
+            room = closed.pop(int(draw() * len(closed)))
+            free.append(room)
             locks.append(_bolt(exits, room, k, key))
             where = f"room:{room}"
         else:
-            room = _room(rng, set(range(len(exits))) - closed, 0)
-            locks.append(Lock(boxes[k], key, (room,), False))
+            locks.append(Lock(boxes[k], key, (free[int(draw() * len(free))],), False))
             where = f"box:{boxes[k]}"
     items[treasure] = where
     return locks, items, treasure
 
 
-def _room(rng: np.random.Generator, rooms: set[int], default: int) -> int:
-    return sorted(rooms)[int(rng.integers(len(rooms)))] if rooms else default
-
-
-def _leaves(exits: list[dict[str, Exit]]) -> set[int]:
+def _leaves(exits: list[dict[str, Exit]]) -> list[int]:
     """Return rooms, other than the first, with a single way in that is also their only way out."""
     entrances = [0] * len(exits)
     for ways in exits:
         for way in ways.values():
             entrances[way.to] += 1
-    return {k for k in range(1, len(exits)) if entrances[k] == 1 and len(exits[k]) == 1}
+    return [k for k in range(1, len(exits)) if entrances[k] == 1 and len(exits[k]) == 1]
 
 
 def _bolt(exits: list[dict[str, Exit]], room: int, number: int, key: str) -> Lock:
     """Put a locked door before a dead end."""
     (way, out), *_ = exits[room].items()
-    exits[room][way] = Exit(out.to, number)
-    exits[out.to][OPPOSITE[way]] = Exit(room, number)
+    exits[room][way] = _exit(out.to, number)
+    exits[out.to][_BACK[way]] = _exit(room, number)
     name = key.removesuffix(" key") + " door"
     return Lock(name, key, (out.to, room), True)
 

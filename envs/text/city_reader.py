@@ -5,6 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from envs.text.city_patterns import (
+    CITY,
+    COAST_WORDS,
+    DIRECTION,
+    GUESS,
+    HAVING,
+    INTRODUCTION,
+    LESS,
+    MORE,
+    NUMBER,
+    OPEN,
+    SCENES,
+    SIGHTS,
+    WATER,
+)
 from envs.text.city_table import cities, city_spellings, unaccented
 from envs.text.city_words import DIRECTIONS, ELSEWHERE, KNOWN_FOR, REGIONS
 from envs.text.letters import plain
@@ -16,96 +31,6 @@ class Query:
 
     kind: str
     arguments: tuple[str, ...] = ()
-
-
-_INTRODUCTION = re.compile(
-    r"^(?:.*\b(?:next|following|another|first) question\b[^:?]*[:,]|(?:question|q\d*|guess)\s*:|"
-    r"based on [^:?]*?[:,]|"
-    r"(?:okay|ok|great|alright|sure|hmm|interesting|thank you|thanks)[^a-z]+|\d+[.)])\s*"
-)
-_CITY = re.compile(
-    r"\b(?:your|the|this|that|his|her) (?:own )?(?:home ?town|home city|native city|native town|"
-    r"city"
-    r" or town|city|town|birthplace|birth city|hidden city|place)"
-    r"(?: (?:that |which |where )?(?:you are|you're|you were|you) (?:currently )?"
-    r"(?:(?:born|living|live|grew up|raised|reside|originally)(?: (?:in|from))?|come from|from|"
-    r"thinking of|referring to|describing|talking about|in|hail from))?"
-)
-_GUESS = re.compile(
-    r"^(?:is it|it is|it's|is CITY|is CITY called|is CITY named|is the name of CITY|i think "
-    r"(?:that )?"
-    r"(?:it is|it's|CITY is|you are from)|i guess(?: that)?(?: it is| it's| CITY is| you are "
-    r"from)?|"
-    r"(?:so )?(?:are|were) you (?:originally )?from|do you come from|my (?:final )?guess is(?: that"
-    r" it is| that CITY is)?|could (?:it|CITY) be|would (?:it|CITY) be|are you (?:referring to|"
-    r"thinking of|talking about)|does CITY happen to be|is CITY by any chance) +"
-)
-_DIRECTION = (
-    r"(?P<way>(?:north|south)[ -]?(?:eastern|western|east|west)|northern|southern|eastern|western|"
-    r"central|north|south|east|west|middle|center|centre|heart)"
-)
-
-
-def _compiled(patterns: dict[str, str]) -> list[tuple[re.Pattern[str], str]]:
-    return [(re.compile(pattern), kind) for pattern, kind in patterns.items()]
-
-
-_OPEN = _compiled(
-    {
-        r"\bwhat (?:is|was) (?:the )?name\b(?! of the river)(?!.*\b(?:river|landmark|lake|"
-        r"airport)\b)": "refused",
-        r"\b(?:languages?)\b.*\b(?:spoken|speak|used)|\bwhat\b.*\blanguages?\b": "language",
-        r"\b(?:cuisine|dish|dishes|food|foods|delicac|specialt)\w*\b": "dishes",
-        r"\b(?:climate|weather|temperatures?|seasons)\b": "climate",
-        r"\bpopulation\b|\bhow many (?:people|inhabitants|residents)\b|\bhow (?:big|large) is "
-        r"CITY": "population",
-        r"\breligio\w+|\bfaiths?\b": "religion",
-        r"\b(?:currency|money)\b": "currency",
-        r"\brivers?\b": "river",
-        r"\bwh(?:at|ich) continent\b": "continent",
-        r"\bwh(?:at|ich) country\b|\bwhere (?:is|are) (?:CITY|you)\b": "country",
-        r"\bwh(?:at|ich) (?:state|province|region|department|prefecture|island|part)\b": "province",
-        r"\bgeograph\w+ (?:location|position|features?)|\blocation of CITY|\bgeography\b|"
-        r"\bterrain\b|\blandscape\b": "location",
-        r"\b(?:altitude|elevation|above sea level)\b": "elevation",
-        r"\b(?:landmarks?|attractions?|monuments?|places to visit|sites?|buildings?|tourist|"
-        r"sights)\b": "landmark",
-        r"\b(?:industry|industries|economy|economic|jobs|export\w*)\b": "industry",
-        r"\b(?:known|famous|renowned|popular|best known) for\b|\bunique about\b|\bspecial "
-        r"about\b": "fame",
-        r"\b(?:coastal?|ocean|sea|body of water|bodies of water|landlocked|inland|"
-        r"coastline)\b": "water",
-        r"\bmountains?\b": "mountains",
-        r"\bhemisphere\b": "hemisphere",
-        r"\b(?:museums?|galler\w+|universit\w+|festivals?|music|sports?|nightlife|histor\w+|art|"
-        r"arts|architectur\w+|transport\w*|metro|subway)\b": "scene",
-    }
-)
-_SCENES = re.compile(
-    r"museum|galler|universit|festival|music|sport|nightlife|histor|architectur|transport|metro|"
-    r"subway|\barts?\b"
-)
-_NUMBER = r"(?P<number>\d[\d,]*(?:\.\d+)?)(?: ?(?P<unit>million|thousand|billion|m\b))?"
-_MORE = r"(?:more|greater|larger|bigger|higher|over|above|exceed\w*|at least|excess)"
-_LESS = r"(?:less|fewer|smaller|lower|under|below|at most)"
-_COAST_WORDS = re.compile(
-    r"\b(?:coast|coastal|coastline|sea|seaside|ocean|shore|body of water|beach|waterfront|"
-    r"harbou?r)\b"
-)
-_SIGHTS = re.compile(
-    r"(?:famous|any|specific|notable|iconic|well-known) (?:tourist )?"
-    r"(?:landmark|attraction|monument)"
-)
-_HAVING = re.compile(
-    r"known|famous|renowned|popular|have|has|home to|host|there|considered|major|center|centre|hub|"
-    r"important"
-)
-_WATER = re.compile(
-    r"\b(atlantic|pacific|indian ocean|mediterranean|black sea|caribbean|arabian sea|baltic|"
-    r"yellow sea|east china sea|south china sea|java sea|bay of bengal|persian gulf|red sea|"
-    r"caspian|aegean|adriatic|gulf of mexico|gulf of thailand|bohai|sea of marmara|sea of japan|"
-    r"north sea|arctic)\b"
-)
 
 
 class CityReader:
@@ -152,11 +77,11 @@ class CityReader:
             return None
         read = read.replace('"', " ").strip()
         for _ in range(2):
-            read = _INTRODUCTION.sub("", read).strip()
+            read = INTRODUCTION.sub("", read).strip()
         if read.count("?") > 1 or ("?" in read and read.rindex("?") != len(read) - 1):
             return None
         read = " ".join(read.rstrip("?. ").split())
-        asked = " ".join(_CITY.sub("CITY", read).split())
+        asked = " ".join(CITY.sub("CITY", read).split())
         named = {self._spellings[name] for name in self._cities.findall(read)}
         if len(named) > 1 and not self._is_place(asked):
             return None
@@ -168,7 +93,7 @@ class CityReader:
         return found is not None and self._place(found[1]) is not None
 
     def _guess(self, asked: str) -> Query | None:
-        rest = _GUESS.sub("", asked).strip(" ,")
+        rest = GUESS.sub("", asked).strip(" ,")
         rest = re.sub(r"^(?:the )?(?:capital )?city of ", "", rest)
         name, _, after = rest.partition(",")
         after = after.strip()
@@ -250,15 +175,15 @@ class CityReader:
             return Query("largest in", place.arguments) if named and place else None
         if not re.search(r"population|people|inhabitants|residents|populated", asked):
             return None
-        between = re.search(rf"between {_NUMBER} and (?P<high>\d[\d,.]*) ?(?P<hu>million)?", asked)
+        between = re.search(rf"between {NUMBER} and (?P<high>\d[\d,.]*) ?(?P<hu>million)?", asked)
         if between is not None:
             high = _value(between["high"], between["hu"])
             low = _value(between["number"], between["unit"] or between["hu"])
             return Query("population between", (str(low), str(high)))
-        found = re.search(rf"\b(?P<than>{_MORE}|{_LESS})\b(?: than)?(?: of)? {_NUMBER}", asked)
+        found = re.search(rf"\b(?P<than>{MORE}|{LESS})\b(?: than)?(?: of)? {NUMBER}", asked)
         if found is None:
             return None
-        more = re.fullmatch(_MORE, found["than"]) is not None
+        more = re.fullmatch(MORE, found["than"]) is not None
         value = str(_value(found["number"], found["unit"]))
         return Query("population over" if more else "population under", (value,))
 
@@ -302,7 +227,7 @@ class CityReader:
 
     def _directed(self, what: str) -> Query | None:
         coast = re.fullmatch(
-            rf"(?:the )?(?:{_DIRECTION} )?coast(?:line|al area|al region)? of (?P<of>.+)", what
+            rf"(?:the )?(?:{DIRECTION} )?coast(?:line|al area|al region)? of (?P<of>.+)", what
         )
         if coast is not None:
             place = self._place(coast["of"])
@@ -311,7 +236,7 @@ class CityReader:
             way = _direction(coast["way"]) if coast["way"] else ""
             return Query("coast of", (way, place.kind, *place.arguments))
         found = re.fullmatch(
-            rf"(?:the )?{_DIRECTION}(?: (?:part|region|side|area|half|portion|end|coast|province|"
+            rf"(?:the )?{DIRECTION}(?: (?:part|region|side|area|half|portion|end|coast|province|"
             rf"section)s?)?"
             r"(?: of| in)? (?P<of>.+)",
             what,
@@ -329,7 +254,7 @@ class CityReader:
         return Query("direction", (_direction(found["way"]), place.kind, *place.arguments))
 
     def _landscape(self, what: str, asked: str) -> Query | None:
-        sea = _WATER.search(what)
+        sea = WATER.search(what)
         if sea is not None:
             return Query("sea is", (sea[1].removesuffix(" ocean"),))
         if re.search(r"\bmountain|\bandes\b|\bhimalaya|\bhighlands?\b|\bhilly\b", what):
@@ -348,7 +273,7 @@ class CityReader:
             return Query("river is", (name if known else "",))
         if re.search(r"\binland\b|landlocked", what) and "coast" not in what:
             return Query("inland")
-        if _COAST_WORDS.search(what) and not re.search(r"lake", what):
+        if COAST_WORDS.search(what) and not re.search(r"lake", what):
             return Query("coastal")
         if re.search(r"\bislands?\b", what):
             return Query("on island")
@@ -379,13 +304,13 @@ class CityReader:
             return Query("coastal")
         if re.search(r"\briver\b", asked):
             return Query("river is", ("",))
-        if not _HAVING.search(asked):
+        if not HAVING.search(asked):
             return None
         return self._tagged(asked)
 
     def _tagged(self, asked: str) -> Query | None:
         """Read what a city is said to be known for."""
-        if _SIGHTS.search(asked):
+        if SIGHTS.search(asked):
             return Query("landmark")
         tags: list[str] = []
         for pattern, names in KNOWN_FOR.items():
@@ -406,10 +331,10 @@ class CityReader:
             asked,
         ):
             return None
-        for pattern, kind in _OPEN:
+        for pattern, kind in OPEN:
             if pattern.search(asked):
                 if kind == "scene":
-                    found = _SCENES.search(asked)
+                    found = SCENES.search(asked)
                     return Query("scene", (found[0] if found else "",))
                 return Query(kind)
         return None

@@ -58,8 +58,8 @@ ENTRIES: tuple[Entry, ...] = (
         summary="fetch keys, open locks, bring the treasure to the altar",
         references=(
             Reference("random", 0.0, 0.01, episodes=20),
-            Reference(_POLICIES + "make_random", 0.33, 0.22, episodes=100),
-            Reference(_POLICIES + "make_noisy", 3.78, 0.23, episodes=100),
+            Reference(_POLICIES + "make_random", 0.30, 0.22, episodes=100),
+            Reference(_POLICIES + "make_noisy", 3.79, 0.23, episodes=100),
             Reference(_POLICIES + "make_expert", 4.0, 0.01, episodes=50),
         ),
     ),

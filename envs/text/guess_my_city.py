@@ -60,6 +60,8 @@ class GuessMyCity(TextModel):
         self._answers: dict[tuple[Query, int], str] = {}
         self._known: dict[tuple[str, int], tuple[str, bool, bool]] = {}
         self.oracle = check_oracle(self.id, oracle, self.answer, oracle_options)
+        # Per instance, where the base class has it per class: the table's answers draw nothing.
+        self.__dict__["draws_in_step"] = not isinstance(self.oracle, TableOracle)
         choice = check_choice(self.id, "on_oracle_error", on_oracle_error, ("truncate", "raise"))
         self._raise = choice == "raise"
 
@@ -98,22 +100,20 @@ class GuessMyCity(TextModel):
             known.clear()
         pairs = list(zip(texts, state["hidden"].tolist(), strict=True))
         turns = [known.get(pair) or self._turn(pair) for pair in pairs]
-        replies = [turn[0] for turn in turns]
-        guesses = np.array([turn[1] for turn in turns])
-        won = np.array([turn[2] for turn in turns])
-        errors = [""] * len(texts)
+        told, guessed, right = zip(*turns, strict=True)
+        replies, won = objects(told), np.array(right)
+        errors = objects([""] * len(texts))
         if not isinstance(self.oracle, TableOracle):
-            names = [self.cities[h].name for _, h in pairs]
-            self._ask(state, texts, names, np.flatnonzero(~guesses), replies, errors, rngs)
-        failed = np.array(list(map(bool, errors)))
+            self._ask(state, texts, np.flatnonzero(~np.array(guessed)), replies, errors, rngs)
+        failed = errors != ""
         state["won"] = won
         return Turn(
-            replies=objects(replies),
+            replies=replies,
             reward=np.where(won | failed, 0.0, -1.0),
             terminated=(won | (state["turn"] >= LIMIT)) & ~failed,
-            valid=np.array([reply != UNKNOWN for reply in replies]),
+            valid=replies != UNKNOWN,
             truncated=failed,
-            info={"oracle_error": objects(errors)},
+            info={"oracle_error": errors},
         )
 
     def _turn(self, pair: tuple[str, int]) -> tuple[str, bool, bool]:
@@ -131,25 +131,26 @@ class GuessMyCity(TextModel):
         self,
         state: State,
         texts: list[str],
-        names: list[str],
         rows: np.ndarray,
-        replies: list[str],
-        errors: list[str],
+        replies: np.ndarray,
+        errors: np.ndarray,
         rngs: Sequence[np.random.Generator],
     ) -> None:
         """Let the oracle answer the questions ``rows``; write its answers and errors."""
         rows = np.array([k for k in rows if 0 < len(texts[k].strip()) <= self.max_action], int)
         if not len(rows):
             return
-        requests = [Request(names[k], texts[k], state["segments"][k]) for k in rows]
+        cities = {k: self.cities[int(state["hidden"][k])] for k in rows.tolist()}
+        requests = [
+            Request(city.name, texts[k], tuple(state["segments"][k])) for k, city in cities.items()
+        ]
         found = self.oracle.answer(requests, [rngs[k] for k in rows])
-        for k, reply in zip(rows.tolist(), found, strict=True):
+        for (k, city), reply in zip(cities.items(), found, strict=True):
             if isinstance(reply, Exception):
                 if self._raise:
                     raise reply
                 errors[k], replies[k] = str(reply), UNKNOWN
             else:
-                city = self.cities[int(state["hidden"][k])]
                 replies[k] = city.mask(shown(reply))[: self.max_reply]
 
 

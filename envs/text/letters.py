@@ -7,12 +7,13 @@ and dashes, which editors and language models put in by themselves, are read as 
 
 from __future__ import annotations
 
+import functools
 import re
 
 CHARSET = "\n" + "".join(map(chr, range(32, 127)))
 """Characters of every observation and of sampled actions."""
 
-_PLAIN = str.maketrans(
+_TYPED = str.maketrans(
     {
         "\N{LEFT SINGLE QUOTATION MARK}": "'",
         "\N{RIGHT SINGLE QUOTATION MARK}": "'",
@@ -36,9 +37,13 @@ def plain(text: str, limit: int) -> str | None:
         text: What an agent wrote.
         limit: Longest text that is read, in characters.
     """
-    if len(text) > limit:
-        return None
-    text = text.translate(_PLAIN)
+    return None if len(text) > limit else _plain(text)
+
+
+@functools.lru_cache(4096)
+def _plain(text: str) -> str | None:
+    """Return what :func:`plain` does; the same texts are said in many games."""
+    text = text.translate(_TYPED)
     if _FOREIGN.search(text):
         return None
     return _SPACES.sub(" ", text).strip().lower()
@@ -46,4 +51,4 @@ def plain(text: str, limit: int) -> str | None:
 
 def shown(text: str) -> str:
     """Return ``text`` with every character outside :data:`CHARSET` as a question mark."""
-    return _FOREIGN.sub("?", text.translate(_PLAIN))
+    return _FOREIGN.sub("?", text.translate(_TYPED))

@@ -12,11 +12,8 @@ from gymnasium import spaces
 
 from envs.core import Model, Outcome, State
 from envs.core.canvas import text_screen
+from envs.text.conversation import AGENT, ENVIRONMENT, Conversation
 from envs.text.letters import CHARSET, shown
-
-AGENT, ENVIRONMENT = "agent", "environment"
-Segment = tuple[str, str]
-"""Who spoke (:data:`AGENT` or :data:`ENVIRONMENT`) and what."""
 
 
 @dataclass(slots=True)
@@ -57,6 +54,7 @@ class TextModel(Model):
     max_action: ClassVar[int] = 200
     max_reply: ClassVar[int] = 400
     render_fps = 2
+    draws_in_step = False
 
     def __init__(self) -> None:
         self.observation_space = spaces.Text(self.max_reply, min_length=0, charset=CHARSET)
@@ -81,7 +79,7 @@ class TextModel(Model):
         """Return the start of ``len(rngs)`` games; see :class:`envs.core.Model`."""
         state = self.deal(rngs, options)
         prompts = objects(self.prompts(state))
-        opened = objects(((ENVIRONMENT, prompt),) for prompt in prompts)
+        opened = objects([Conversation([(ENVIRONMENT, prompt)]) for prompt in prompts.tolist()])
         zeros = np.zeros(len(rngs), np.int64)
         return state | {
             "reply": prompts,
@@ -116,21 +114,17 @@ class TextModel(Model):
         return Outcome(state, turn.reward, turn.terminated, info, turn.truncated)
 
     def _longer(self, spoken: list[Any], texts: list[str], replies: list[str]) -> np.ndarray:
+        if set(map(type, spoken)) != {Conversation}:  # plain data, from a saved state
+            spoken = [Conversation(list(segments)) for segments in spoken]
         limit = self.max_action
-        if max(map(len, texts)) > limit:
-            texts = [text[:limit] for text in texts]
-        said = {reply: (ENVIRONMENT, reply) for reply in set(replies)}
-        return objects(
-            [
-                before + ((AGENT, text), said[reply])  # noqa: RUF005 - unpacking is slower
-                for before, text, reply in zip(spoken, texts, replies, strict=True)
-            ]
-        )
+        asked = {text: (AGENT, text[:limit]) for text in texts}
+        said = {id(reply): (ENVIRONMENT, reply) for reply in replies}  # long texts hash slowly
+        turns = zip(spoken, texts, replies, strict=True)
+        return objects([before.then(asked[text], said[id(reply)]) for before, text, reply in turns])
 
     def _info(self, state: State) -> dict[str, np.ndarray]:
-        segments = objects(map(list, state["segments"].tolist()))
         return {
-            "segments": segments,
+            "segments": objects([spoken.listed() for spoken in state["segments"].tolist()]),
             "valid": state["valid"],
             "turn": state["turn"],
             "won": state["won"],

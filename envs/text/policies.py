@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.text.adventure import Progress
+from envs.text.adventure_rules import Progress
 from envs.text.adventure_world import plan
 from envs.text.guess_my_city import GuessMyCity
 from envs.text.information import InformationGain

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from envs.text.bm25 import BM25
 from envs.text.forms import TextEnv, TextVectorEnv
 from envs.text.letters import plain
 from envs.text.model import TextModel, Turn, objects
-from envs.text.shop_catalogue import Goal, Item, make_catalogue, make_goal, reward_of
+from envs.text.shop_catalogue import GOALS, Goal, Item, goal_of, make_catalogue, reward_of
 
 PAGE, FOUND = 10, 50
 SUBPAGES = ("description", "features", "reviews")
@@ -32,29 +31,40 @@ def shop_of(seed: int, size: int) -> tuple[tuple[Item, ...], BM25, dict[str, Ite
     return items, BM25(texts), {item.code.lower(): item for item in items}
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Where a customer is.
 
     Attributes:
-        found: Codes of the items that the last search found.
+        words: What was searched for, or "".
         number: Page of the results.
         item: Code of the item looked at, or "".
         subpage: Of the item: one of :data:`SUBPAGES`, or "".
         chosen: Options chosen.
-        searched: Whether there was a search.
     """
 
-    found: tuple[str, ...] = ()
+    words: str = ""
     number: int = 0
     item: str = ""
     subpage: str = ""
     chosen: tuple[tuple[str, str], ...] = ()
-    searched: bool = False
 
-    def plain(self) -> tuple[Any, ...]:
-        """Return the same as a tuple, as it is kept in the state."""
-        return (self.found, self.number, self.item, self.subpage, self.chosen, self.searched)
+
+class Visit(NamedTuple):
+    """What comes of an action on a page.
+
+    Attributes:
+        page: Where the customer is then.
+        text: What is shown, but where the item is bought.
+        links: What can be clicked.
+        valid: Whether the action does anything.
+        bought: Whether it buys the item.
+    """
+
+    page: Page
+    text: str
+    links: tuple[str, ...]
+    valid: bool
+    bought: bool
 
 
 class Shop(TextModel):
@@ -80,7 +90,6 @@ class Shop(TextModel):
         super().__init__()
         size = check_integer(self.id, "items", items, 100, 10_000)
         seed = check_integer(self.id, "catalogue_seed", catalogue_seed, 0)
-        self._goals: dict[int, Goal] = {}
         self._shop = seed, size
         self.items, self.index, self.by_code = shop_of(seed, size)
 
@@ -88,111 +97,108 @@ class Shop(TextModel):
         """Draw a wish for each game."""
         if options:
             raise ValueError(f"{self.id}: there are no options, got {sorted(options)}")
-        seeds = np.array([int(rng.integers(1 << 31)) for rng in rngs], np.int64)
-        return {"goal": seeds, "page": objects([Page().plain()] * len(rngs))}
+        goals = np.array([int(rng.integers(GOALS)) for rng in rngs], np.int64)
+        return {"goal": goals, "page": objects([Page()] * len(rngs))}
 
-    def goal(self, seed: int) -> Goal:
+    def goal(self, number: int) -> Goal:
         """Return the wish of ``state["goal"]``; it follows from the number."""
-        if seed not in self._goals:
-            if len(self._goals) >= 4096:
-                self._goals.clear()
-            rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
-            self._goals[seed] = make_goal(rng, self.items)
-        return self._goals[seed]
+        return goal_of(number, self.items)
 
     def prompts(self, state: State) -> list[str]:
         """Return the wish and the first page."""
-        pairs = zip(state["goal"].tolist(), state["page"], strict=True)
-        return [f"{self.goal(g).instruction}\n{self.show(Page(*page))}" for g, page in pairs]
+        views = zip(state["goal"].tolist(), self._views(state), strict=True)
+        return [f"{self.goal(goal).instruction}\n{text}" for goal, (text, _) in views]
 
     def more_info(self, state: State) -> dict[str, np.ndarray]:
         """Return what can be clicked."""
-        pages = (Page(*page) for page in state["page"].tolist())
-        return {"clickable": objects([self.clickable(page) for page in pages])}
+        return {"clickable": objects([list(links) for _, links in self._views(state)])}
+
+    def _views(self, state: State) -> list[tuple[str, tuple[str, ...]]]:
+        return [_view(*self._shop, Page(*page)) for page in state["page"].tolist()]
 
     def play(self, state: State, texts: list[str], rngs: Sequence[np.random.Generator]) -> Turn:
         """Carry out one action in each game."""
-        n = len(texts)
-        replies, reward = [""] * n, np.zeros(n)
-        valid, bought = np.zeros(n, bool), np.zeros(n, bool)
-        pages = [Page(*page) for page in state["page"]]
-        for k, text in enumerate(texts):
-            page = self.act(pages[k], plain(text, self.max_action))
-            if page == BUY:
-                valid[k] = bought[k] = True
-                item = self.by_code[pages[k].item]
-                reward[k] = reward_of(self.goal(int(state["goal"][k])), item, dict(pages[k].chosen))
-                replies[k] = f"Thank you for buying. Score: {reward[k]:.2f}."
-            elif isinstance(page, Page):
-                valid[k], pages[k] = True, page
-                replies[k] = self.show(page)
-            else:
-                replies[k] = f"{UNKNOWN}\n{self.show(pages[k])}"
-        state["page"] = objects([page.plain() for page in pages])
-        state["won"] = reward == 1.0
-        told = {"clickable": objects([self.clickable(page) for page in pages])}
-        return Turn(objects(replies), reward, bought, valid, info=told)
-
-    def act(self, page: Page, text: str | None) -> Page | str | None:
-        """Return the page after an action, :data:`BUY`, or None where it does nothing."""
-        found = None if text is None else _ACTION.fullmatch(text.strip())
-        if found is None:
-            return None
-        verb, what = found[1], found[2].strip()
-        if verb == "search":
-            if page.searched or not what:
-                return None
-            return Page(_found(*self._shop, what), searched=True)
-        if what not in _view(*self._shop, page)[1]:
-            return None
-        return self._click(page, what)
-
-    def _click(self, page: Page, what: str) -> Page | str:
-        if what == BUY:
-            return BUY
-        if what == BACK:
-            return Page()
-        if what == NEXT:
-            return replace(page, number=page.number + 1)
-        if what == PREVIOUS:
-            if page.subpage:
-                return replace(page, subpage="")
-            if page.item:
-                return replace(page, item="", chosen=())
-            return replace(page, number=page.number - 1)
-        if what in SUBPAGES:
-            return replace(page, subpage=what)
-        if what in self.by_code:
-            return replace(page, item=what)
-        item = self.by_code[page.item]
-        kind = next(name for name, values in item.options.items() if what in values)
-        return replace(page, chosen=tuple((dict(page.chosen) | {kind: what}).items()))
-
-    def clickable(self, page: Page) -> list[str]:
-        """Return what ``click[...]`` can be said of."""
-        return list(_view(*self._shop, page)[1])
-
-    def show(self, page: Page) -> str:
-        """Return a page as text."""
-        return _view(*self._shop, page)[0]
+        limit, (seed, size) = self.max_action, self._shop
+        read = [text if len(text) <= limit else None for text in texts]
+        visits = [
+            _visit(seed, size, page, text)
+            for page, text in zip(state["page"].tolist(), read, strict=True)
+        ]
+        pages, shown, links, valid, bought = zip(*visits, strict=True)
+        replies, ended, reward = objects(shown), np.array(bought), np.zeros(len(texts))
+        for k in np.flatnonzero(ended):
+            goal, page = self.goal(int(state["goal"][k])), pages[k]
+            reward[k] = reward_of(goal, self.by_code[page.item], dict(page.chosen))
+            replies[k] = f"Thank you for buying. Score: {reward[k]:.2f}."
+        state["page"], state["won"] = objects(pages), reward == 1.0
+        told = {"clickable": objects(map(list, links))}
+        return Turn(replies, reward, ended, np.array(valid), info=told)
 
 
 @functools.lru_cache(4096)
 def _found(seed: int, size: int, words: str) -> tuple[str, ...]:
+    """Return the codes of the items that a search finds."""
     items, index, _ = shop_of(seed, size)
-    return tuple(items[k].code.lower() for k in index.search(words, FOUND))
+    return tuple(items[k].code.lower() for k in index.search(words, FOUND)) if words else ()
 
 
 @functools.lru_cache(8192)
 def _view(seed: int, size: int, page: Page) -> tuple[str, tuple[str, ...]]:
     """Return the text of a page and what can be clicked on it; customers meet on the same pages."""
-    by_code = shop_of(seed, size)[2]
-    links = _links(by_code, page)
-    return _text(by_code, page, links), tuple(links)
+    by_code, found = shop_of(seed, size)[2], _found(seed, size, page.words)
+    links = _links(by_code, page, found)
+    return _text(by_code, page, found, links), tuple(links)
 
 
-def _links(by_code: dict[str, Item], page: Page) -> list[str]:
-    if not page.searched:
+@functools.lru_cache(8192)
+def _visit(seed: int, size: int, before: tuple[Any, ...], text: str | None) -> Visit:
+    """Return what comes of an action, whoever takes it; None stands for one that is too long."""
+    page = Page(*before)
+    after = None if text is None else _act(seed, size, page, plain(text, len(text)))
+    shown, links = _view(seed, size, after if isinstance(after, Page) else page)
+    if isinstance(after, Page):
+        return Visit(after, shown, links, True, False)
+    bought = after == BUY
+    return Visit(page, f"{UNKNOWN}\n{shown}", links, bought, bought)
+
+
+def _act(seed: int, size: int, page: Page, text: str | None) -> Page | str | None:
+    """Return the page after an action, :data:`BUY`, or None where it does nothing."""
+    action = None if text is None else _ACTION.fullmatch(text.strip())
+    if action is None:
+        return None
+    verb, what = action[1], action[2].strip()
+    if verb == "search":
+        return None if page.words or not what else Page(what)
+    if what not in _view(seed, size, page)[1]:
+        return None
+    return _click(shop_of(seed, size)[2], page, what)
+
+
+def _click(by_code: dict[str, Item], page: Page, what: str) -> Page | str:
+    if what == BUY:
+        return BUY
+    if what == BACK:
+        return Page()
+    if what == NEXT:
+        return page._replace(number=page.number + 1)
+    if what == PREVIOUS:
+        if page.subpage:
+            return page._replace(subpage="")
+        if page.item:
+            return page._replace(item="", chosen=())
+        return page._replace(number=page.number - 1)
+    if what in SUBPAGES:
+        return page._replace(subpage=what)
+    if what in by_code:
+        return page._replace(item=what)
+    options = by_code[page.item].options
+    kind = next(name for name, values in options.items() if what in values)
+    return page._replace(chosen=tuple((dict(page.chosen) | {kind: what}).items()))
+
+
+def _links(by_code: dict[str, Item], page: Page, found: tuple[str, ...]) -> list[str]:
+    if not page.words:
         return []
     if page.subpage:
         return [BACK, PREVIOUS]
@@ -200,23 +206,23 @@ def _links(by_code: dict[str, Item], page: Page) -> list[str]:
         values = [v for kind in by_code[page.item].options.values() for v in kind]
         return [BACK, PREVIOUS, *SUBPAGES, *values, BUY]
     first = page.number * PAGE
-    around = [PREVIOUS] * (page.number > 0) + [NEXT] * (first + PAGE < len(page.found))
-    return [BACK, *around, *page.found[first : first + PAGE]]
+    around = [PREVIOUS] * (page.number > 0) + [NEXT] * (first + PAGE < len(found))
+    return [BACK, *around, *found[first : first + PAGE]]
 
 
-def _text(by_code: dict[str, Item], page: Page, links: list[str]) -> str:
-    if not page.searched:
+def _text(by_code: dict[str, Item], page: Page, found: tuple[str, ...], links: list[str]) -> str:
+    if not page.words:
         return "[search]"
     top = f"[{BACK}]"
     if not page.item:
         first = page.number * PAGE
         rows = [
             f"[{code}] {item.title} (${item.price:.2f})"
-            for code in page.found[first : first + PAGE]
+            for code in found[first : first + PAGE]
             for item in (by_code[code],)
         ]
         more = "".join(f" [{b}]" for b in (PREVIOUS, NEXT) if b in links)
-        head = f"{top} Page {page.number + 1}, {len(page.found)} results{more}"
+        head = f"{top} Page {page.number + 1}, {len(found)} results{more}"
         return "\n".join([head, *rows])
     item = by_code[page.item]
     if page.subpage:
@@ -231,8 +237,8 @@ def _text(by_code: dict[str, Item], page: Page, links: list[str]) -> str:
         f"{name}: " + " ".join(f"[{v}]{'*' if chosen.get(name) == v else ''}" for v in values)
         for name, values in item.options.items()
     ]
-    links = " ".join(f"[{name}]" for name in (*SUBPAGES, BUY))
-    return "\n".join([f"{top} [{PREVIOUS}]", item.title, f"Price: ${item.price:.2f}", *rows, links])
+    last = " ".join(f"[{name}]" for name in (*SUBPAGES, BUY))
+    return "\n".join([f"{top} [{PREVIOUS}]", item.title, f"Price: ${item.price:.2f}", *rows, last])
 
 
 class ShopEnv(TextEnv):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -180,6 +182,10 @@ class Goal:
         return f"{wish}{chosen}, and price lower than {self.price_limit:.2f} dollars."
 
 
+GOALS = 1 << 62
+"""Numbers of wishes; so many more than there are wishes that all are drawn equally often."""
+
+
 def make_catalogue(seed: int, size: int) -> tuple[Item, ...]:
     """Return the items of a shop, the same for the same seed and size."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, size])))
@@ -218,14 +224,22 @@ def _item(rng: np.random.Generator, number: int) -> Item:
 
 def make_goal(rng: np.random.Generator, items: tuple[Item, ...]) -> Goal:
     """Return a wish that one of the items fulfils."""
-    item = items[int(rng.integers(len(items)))]
-    wanted = int(rng.integers(1, min(3, len(item.attributes)) + 1))
-    places = sorted(rng.choice(len(item.attributes), wanted, False))
-    options = tuple(
-        (name, values[int(rng.integers(len(values)))]) for name, values in item.options.items()
-    )
-    limit = float(np.ceil(item.price / 10) * 10 + 10 * int(rng.integers(0, 3)))
-    return Goal(item, tuple(item.attributes[k] for k in places), options, limit)
+    return goal_of(int(rng.integers(GOALS)), items)
+
+
+def goal_of(number: int, items: tuple[Item, ...]) -> Goal:
+    """Return the wish of a number below :data:`GOALS`: its digits say what is wanted."""
+    number, k = divmod(number, len(items))
+    item = items[k]
+    number, k = divmod(number, min(3, len(item.attributes)))
+    subsets = list(combinations(item.attributes, k + 1))
+    number, k = divmod(number, len(subsets))
+    attributes, options = subsets[k], []
+    for name, values in item.options.items():
+        number, k = divmod(number, len(values))
+        options.append((name, values[k]))
+    limit = float(math.ceil(item.price / 10) * 10 + 10 * (number % 3))
+    return Goal(item, attributes, tuple(options), limit)
 
 
 def reward_of(goal: Goal, item: Item, chosen: dict[str, str]) -> float:

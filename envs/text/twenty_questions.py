@@ -61,6 +61,8 @@ class TwentyQuestions(TextModel):
         self._answers = np.concatenate([self.table.truth, named, unknown]).astype(np.int64)
         self._guesses_from = count
         self.oracle = check_oracle(self.id, oracle, self.answer, oracle_options)
+        # Per instance, where the base class has it per class: the table's answers draw nothing.
+        self.__dict__["draws_in_step"] = not isinstance(self.oracle, TableOracle)
         self._raise = (
             check_choice(self.id, "on_oracle_error", on_oracle_error, ("truncate", "raise"))
             == "raise"
@@ -120,7 +122,7 @@ class TwentyQuestions(TextModel):
         if not len(rows):
             return
         requests = [
-            Request(self.table.names[state["hidden"][k]], texts[k], state["segments"][k])
+            Request(self.table.names[state["hidden"][k]], texts[k], tuple(state["segments"][k]))
             for k in rows
         ]
         found = self.oracle.answer(requests, [rngs[k] for k in rows])

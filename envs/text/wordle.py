@@ -125,7 +125,7 @@ class Wordle(TextModel):
     def render(self, state: State) -> np.ndarray:
         """Return the board of row 0: a row of coloured tiles for each try."""
         canvas = Canvas(360, 430, (0, 5.4), (6.45, 0), background="night")
-        texts = [text for _, text in state["segments"][0][1:]]
+        texts = [text for _, text in list(state["segments"][0])[1:]]
         for row in range(LIMIT):
             guess, marks = texts[2 * row : 2 * row + 2] or ("", "")
             known = marks != ILLEGAL and bool(marks)

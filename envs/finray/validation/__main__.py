@@ -27,8 +27,8 @@ CASES: dict[str, Callable[[], Result]] = {
     "dfg_2d1": functools.partial(cylinders.dfg, 20),
     "dfg_2d2": functools.partial(cylinders.dfg, 100),
     "cylinder_re20": functools.partial(cylinders.cylinder_re, 20),
-    "cylinder_re40": functools.partial(cylinders.cylinder_re, 40, (10, 16)),
-    "cylinder_re100": functools.partial(cylinders.cylinder_re, 100, (10, 16)),
+    "cylinder_re40": functools.partial(cylinders.cylinder_re, 40),
+    "cylinder_re100": functools.partial(cylinders.cylinder_re, 100),
 }
 """Every case by name, shortest first."""
 

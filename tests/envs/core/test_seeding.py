@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.core.seeding import generators
+from envs.core.seeding import Streams, generators, of_rows, uniforms
 
 
 def numbers(rngs):
@@ -52,3 +52,31 @@ def test_bad_values(bad):
 def test_bad_types(bad):
     with pytest.raises(TypeError, match="a seed must be an integer"):
         generators(bad, 2)
+
+
+def test_numbers_drawn_ahead_are_those_of_the_generators():
+    ours, twins = Streams(generators(5, 6)), generators(5, 6)
+    chance, halves = np.random.default_rng(0), 0
+    for _ in range(600):
+        rows = np.flatnonzero(chance.random(6) < 0.6)
+        count, row = int(chance.integers(1, 5)), int(chance.integers(6))
+        wanted = uniforms(of_rows(twins, rows), count).reshape(-1, count)
+        np.testing.assert_array_equal(uniforms(of_rows(ours, rows), count), wanted)
+        if chance.random() < 0.1:  # half of 64 bits is kept for the next draw of 32
+            assert ours[row].integers(1000, dtype=np.uint32) == twins[row].integers(
+                1000, dtype=np.uint32
+            )
+        halves += twins[row].bit_generator.state["has_uint32"]
+    assert 100 < halves < 500
+    assert [rng.bit_generator.state for rng in ours] == [rng.bit_generator.state for rng in twins]
+
+
+def test_more_numbers_than_a_block_and_parts_of_parts():
+    ours, twins = Streams(generators(1, 4)), generators(1, 4)
+    assert len(ours) == 4
+    np.testing.assert_array_equal(uniforms(ours[1:3], 3), uniforms(twins[1:3], 3))
+    np.testing.assert_array_equal(uniforms(ours, 300), uniforms(twins, 300))
+    part = ours.of(np.array([3, 1])).of(np.array([1]))
+    np.testing.assert_array_equal(uniforms(part, 2), uniforms([twins[1]], 2))
+    assert uniforms(ours.of(np.array([], int)), 2).shape == (0, 2)
+    assert ours[1].random() == twins[1].random()

@@ -1,8 +1,11 @@
 """The engines against each other, and the numba kernels against the reference by parts."""
 
+import os
+import platform
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from envs.finray.engine import make_engine
 from envs.finray.fluid import Fluid, finish_step, stream
 from envs.finray.numba_chain import flow
 from envs.finray.numba_engine import NumbaEngine
-from envs.finray.numba_kernels import fluid_step
+from envs.finray.numba_kernels import collide_row, constants, fluid_step
 
 CHAIN = {"links": 8, "length": 12.0, "base": (9.0, 13.37), "mass": 3.0, "stiffness": 9.0}
 
@@ -55,6 +58,34 @@ def test_float32_stays_close():
     assert ours.f.dtype == np.float32
     np.testing.assert_allclose(ours.f, twin.f, rtol=0, atol=2e-6)
     np.testing.assert_allclose(ours.theta, twin.theta, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "packed"), [(np.float64, "divpd"), (np.float32, "divps")])
+def test_the_collision_runs_on_the_vector_units(dtype, packed):
+    # LLVM gives up silently where a limit of its own is passed, and a step takes 2.5 times as long.
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("looks for the instructions of x86-64")
+    again = numba.njit(nogil=True, error_model="numpy")(collide_row.py_func)
+    rows = [np.full(40, 1 / 9, dtype) for _ in range(20)]
+    again(*rows, rows[0].copy(), constants(1.5, dtype))
+    (code,) = again.inspect_asm().values()
+    assert packed in code
+
+
+def test_a_process_that_compiles_plays_as_one_that_loads_what_was_compiled(tmp_path):
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from tests.envs.finray.test_engines import played\n"
+        "print(played('numba', 'free_slip', intervals=2).f.tobytes().hex())"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, *sys.path]
+    compiled, loaded = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert compiled == loaded
+    assert len(compiled) > 100_000
 
 
 def test_threads_change_nothing():

@@ -39,6 +39,7 @@ class Learner:
         kwargs: Arguments of the environment.
         measured: Whether random and reference policies are played under ``kwargs``, which change
             what can be reached; else their means are those of the catalogue.
+        played: Episodes of the agent and of each measured policy; None for 20 and 60.
         side: Pixels across that pictures are averaged to; 0 for all.
         options: Further arguments of the algorithm.
     """
@@ -50,6 +51,7 @@ class Learner:
     kwargs: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     measured: bool = False
+    played: int | None = None
     side: int = 0
 
 
@@ -64,6 +66,14 @@ LEARNERS = {
     "memory/stateless-cartpole-v0": Learner("ppo", 60_000, 0.3, frames=4),
     "memory/key-door-v0": Learner("ppo", 100_000, 0.3),
     "finray/rom-v0": Learner("sac", 6_000, 0.3),
+    "finray/lbm-v0": Learner(  # the size of preset "tiny"
+        "sac",
+        8_000,
+        0.2,
+        kwargs={"cells_per_length": 16, "domain": (4.0, 3.0), "u_lattice": 0.025},
+        measured=True,
+        played=5,
+    ),
     "subtasks/rooms-v0": Learner("sac", 8_000, 0.08),
     "subtasks/rooms-two-doors-v0": Learner("ppo", 50_000, 0.05),
     "subtasks/grid-rooms-v0": Learner("ppo", 50_000, 0.15),
@@ -93,7 +103,7 @@ LEARNERS = {
 }
 
 
-def score(id: str, learner: Learner, seed: int, episodes: int = 20) -> dict[str, float]:
+def score(id: str, learner: Learner, seed: int) -> dict[str, float]:
     """Train from scratch; return the greedy agent's mean return and its share of the way."""
     from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -108,10 +118,12 @@ def score(id: str, learner: Learner, seed: int, episodes: int = 20) -> dict[str,
             if test.norm_obs:
                 test.obs_rms = model.env.obs_rms
         test.seed(seed + 5000)
+        episodes = learner.played or 20
         mean, _ = evaluate_policy(model, test, episodes, deterministic=learner.algorithm == "sac")
     means = {reference.policy: reference.mean for reference in entry(id).references}
     if learner.measured:
-        means = {name: float(returns(id, name, 60, **learner.kwargs).mean()) for name in means}
+        games = learner.played or 60
+        means = {name: float(returns(id, name, games, **learner.kwargs).mean()) for name in means}
     low, high = means["random"], max(means.values())
     return {
         "return": float(mean),

@@ -89,7 +89,13 @@ def test_powers_and_floor_quotients_count_in_d1_only():
 
 def test_a_trailing_equation_is_tolerated_if_asked_for():
     lenient = CountdownTask(allow_equals=True)
-    for text, wanted in (("2*3+8=14", 1.0), ("2*3+8 = 15 ", 1.0), ("14=2*3+8", 0.0)):
+    for text, wanted in (
+        ("2*3+8=14", 1.0),
+        ("2*3+8 = -15 ", 1.0),
+        ("2*3+8", 1.0),
+        ("14=2*3+8", 0.0),
+        ("14", 0.1),
+    ):
         pair = (ITEM, f"<answer>{text}</answer>")
         assert lenient.reward(*pair).total == wanted
         assert lenient.rewards([pair])[0] == wanted

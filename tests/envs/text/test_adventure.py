@@ -1,20 +1,36 @@
 """Worlds of the adventure can be solved, and its commands do what they say."""
 
+import gc
 import json
+import math
+import random
+import weakref
 
 import numpy as np
 import pytest
 
-from envs.text.adventure import (
+from envs.text import adventure
+from envs.text.adventure import AdventureEnv, AdventureVectorEnv, Game
+from envs.text.adventure_rules import (
+    NOTHING,
     UNKNOWN,
-    AdventureEnv,
     Progress,
     describe,
     obey,
+    read,
     start_of,
     valid_actions,
 )
-from envs.text.adventure_world import MAX_STEPS, Exit, Lock, World, make_world, plan
+from envs.text.adventure_world import (
+    MAX_STEPS,
+    Exit,
+    Lock,
+    World,
+    _commands_in_order,
+    _draw,
+    make_world,
+    plan,
+)
 
 # hall -east-> cellar (behind a locked door); a chest in the hall hides the door's key.
 SMALL = World(
@@ -112,6 +128,73 @@ def test_plans_are_as_short_as_the_game_allows():
         assert exhaustive(world) == len(solution)
 
 
+@pytest.mark.parametrize("depth", range(2, 13))
+def test_locks_opened_in_order_prove_a_world(depth):
+    proved = 0
+    for seed in range(60):
+        world = _draw(random.Random(seed), depth, 3)
+        count, solution = _commands_in_order(world), plan(world)
+        if count < math.inf:
+            proved += 1
+            assert solution is not None
+            assert len(solution) <= count
+    assert proved
+    blocked = World(**{**{f: getattr(SMALL, f) for f in SMALL.__dataclass_fields__},
+                       "items": {**SMALL.items, "iron key": "room:1"}})  # fmt: skip
+    assert _commands_in_order(SMALL) == len(SOLUTION)
+    assert _commands_in_order(blocked) == math.inf
+
+
+def test_forgetting_states_changes_nothing(monkeypatch):
+    def play(kept):
+        monkeypatch.setattr(adventure, "KEPT", kept)
+        vector = AdventureVectorEnv(4, max_episode_steps=15)
+        _, infos = vector.reset(seed=2)
+        rng, found = np.random.default_rng(0), []
+        for _ in range(60):
+            actions = [given[int(rng.integers(len(given)))] for given in infos["valid_actions"]]
+            obs, reward, *_, infos = vector.step(actions)
+            found.append((obs, reward.tolist(), infos["valid_actions"].tolist()))
+            for place in vector._state["progress"]:
+                assert 0 < len(place.game._scenes) <= kept
+                assert len(place.scene.turns) <= kept
+        return found
+
+    assert play(2) == play(256)
+
+
+def test_what_is_kept_of_a_command_is_what_it_does():
+    game, rng = Game(SMALL), np.random.default_rng(0)
+    commands = [read(c) for c in {*SOLUTION, "go north", "drop lamp", "take lamp", "x lamp", "?"}]
+    progress, again = start_of(SMALL), 0
+    for _ in range(600):
+        command = commands[int(rng.integers(len(commands)))]
+        scene = game.scene(progress)
+        again += command in scene.turns
+        new, shown, gained, valid = scene.turns.get(command) or game.turn(scene, command)
+        wanted, reply = obey(SMALL, progress, " ".join(command))
+        assert (progress if new is None else new) == wanted
+        assert shown == f"{reply}\n{describe(SMALL, wanted)}"
+        assert gained == len(wanted.scored) - len(progress.scored)
+        assert valid == (command != NOTHING)
+        progress = start_of(SMALL) if game.scene(wanted).won else wanted
+    assert again > 300
+
+
+def test_a_game_is_gone_with_its_last_place():
+    env = AdventureEnv()
+    _, info = env.reset(seed=4)
+    for action in ("look", *info["valid_actions"][:1], "look", "inventory"):
+        env.step(action)
+    game = weakref.ref(env._state["progress"][0].game)
+    gc.disable()
+    try:
+        env.reset(seed=5)
+        assert game() is None
+    finally:
+        gc.enable()
+
+
 def test_worlds_differ_and_follow_from_the_seed():
     drawn = [make_world(np.random.default_rng(seed), 5, 3)[0] for seed in range(20)]
     assert len({world.rooms for world in drawn}) == 20
@@ -159,7 +242,7 @@ def test_locks_are_out_of_reach_from_other_rooms():
         ("l", "You look around."),
         ("dance", UNKNOWN),
         ("", UNKNOWN),
-        (None, UNKNOWN),
+        ("t\u0430ke lamp", UNKNOWN),
     ],
 )
 def test_replies_that_change_nothing(command, reply):

@@ -9,7 +9,8 @@ import pytest
 
 from envs.text.bm25 import BM25
 from envs.text.fuzzy import ratio, token_set_ratio
-from envs.text.shop import ShopEnv, shop_of
+from envs.text.letters import _plain
+from envs.text.shop import ShopEnv, _visit, shop_of
 from envs.text.shop_catalogue import Goal, make_catalogue, make_goal, reward_of, type_factor
 
 ITEMS = make_catalogue(0, 1000)
@@ -165,6 +166,36 @@ def test_attacks_buy_nothing_and_never_raise():
         obs, reward, terminated, truncated, info = env.step(attack)
         assert (reward, terminated, truncated, info["valid"]) == (0.0, False, False, False), attack
         assert obs == "That does nothing here.\n[search]"
+
+
+def test_texts_too_long_to_be_read_are_not_kept():
+    env = ShopEnv()
+    env.reset(seed=0)
+    env.step("x" * 161)
+    before = _visit.cache_info().currsize, _plain.cache_info().currsize
+    for k in range(8):
+        assert not env.step(f"search[{k}]".ljust(10_000))[4]["valid"]
+    assert (_visit.cache_info().currsize, _plain.cache_info().currsize) == before
+    assert _visit.cache_info().maxsize == 8192
+    assert _plain.cache_info().maxsize == 4096
+
+
+def test_every_wish_has_a_number():
+    items, rng = ITEMS[:2], np.random.default_rng(0)
+    drawn = [make_goal(rng, items) for _ in range(20_000)]
+    for item in items:
+        mine = [goal for goal in drawn if goal.item is item]
+        assert len(mine) == pytest.approx(10_000, abs=400)
+        sizes = [len(goal.attributes) for goal in mine]
+        for size in (1, 2, 3):
+            assert sizes.count(size) == pytest.approx(len(mine) / 3, abs=250)
+        subsets = {goal.attributes for goal in mine}
+        n = len(item.attributes)
+        assert len(subsets) == sum(math.comb(n, k) for k in (1, 2, 3))
+        count = math.prod(map(len, item.options.values()))
+        assert len({goal.options for goal in mine}) == count
+        floor = math.ceil(item.price / 10) * 10
+        assert {goal.price_limit - floor for goal in mine} == {0.0, 10.0, 20.0}
 
 
 def test_a_search_without_hits_and_one_of_markup():
