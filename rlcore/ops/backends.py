@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -42,10 +41,20 @@ _NUMBA_DTYPES = (torch.float32, torch.float64)
 _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton"}
 
 
-@cache
+def _can_be_found(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # of a finder that refuses it
+        return False
+
+
+# Looked up once: a compiled model resolves backends while it is traced, which cannot search.
+_INSTALLED = {name: _can_be_found(name) for name in _DEVICE}
+
+
 def is_installed(package: str) -> bool:
-    """Return whether a package can be imported."""
-    return importlib.util.find_spec(package) is not None
+    """Return whether ``numba`` or ``triton`` can be imported."""
+    return _INSTALLED[package]
 
 
 def resolve_backend(

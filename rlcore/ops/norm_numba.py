@@ -16,8 +16,8 @@ from rlcore.ops.numba_jit import compiled
 def _rms_norm(x: Any, weight: Any, eps: Any, out: Any) -> None:
     rows, width = x.shape
     for r in range(rows):
-        total = x[r, 0] * x[r, 0]
-        for d in range(1, width):
+        total = x.dtype.type(0)
+        for d in range(width):
             total += x[r, d] * x[r, d]
         scale = x.dtype.type(1.0 / math.sqrt(total / width + eps))
         for d in range(width):
@@ -25,7 +25,8 @@ def _rms_norm(x: Any, weight: Any, eps: Any, out: Any) -> None:
 
 
 @cache
-def _kernel() -> Any:
+def norm_kernel() -> Any:
+    """Return the compiled ``(x [N, D], weight [D], eps, out [N, D])``."""
     return compiled(_rms_norm)
 
 
@@ -36,5 +37,5 @@ def rms_norm_numba(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     width = source.shape[-1]
     if source.size:
         rows = source.reshape(-1, width)
-        _kernel()(rows, weight.detach().numpy(), eps, out.reshape(-1, width))
+        norm_kernel()(rows, weight.detach().numpy(), eps, out.reshape(-1, width))
     return torch.from_numpy(out)

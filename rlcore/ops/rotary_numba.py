@@ -33,8 +33,8 @@ def _prepare(
                 heads[n, h, d] = qkv[n, h * width + d]
             if h < both and normed:
                 weight = q_weight if h < queries else k_weight
-                total = heads[n, h, 0] * heads[n, h, 0]
-                for d in range(1, width):
+                total = heads.dtype.type(0)
+                for d in range(width):
                     total += heads[n, h, d] * heads[n, h, d]
                 scale = heads.dtype.type(1.0 / math.sqrt(total / width + eps))
                 for d in range(width):
@@ -52,7 +52,8 @@ def _prepare(
 
 
 @cache
-def _kernel() -> Any:
+def prepare_kernel() -> Any:
+    """Return the compiled loop; see :func:`prepare_qkv_numba` for its arguments."""
     return compiled(_prepare)
 
 
@@ -89,7 +90,7 @@ def prepare_qkv_numba(
         pools = (cache.keys.flatten(0, 1).numpy(), cache.values.flatten(0, 1).numpy())
     if tokens:
         eps = 0.0 if norms is None else norms.eps
-        _kernel()(flat, kinds, *weights, eps, *cosines, slots, heads, *pools)
+        prepare_kernel()(flat, kinds, *weights, eps, *cosines, slots, heads, *pools)
     shaped = torch.from_numpy(heads).view(*qkv.shape[:-1], -1, dim)
     queries, both = kinds[0], kinds[0] + kinds[1]
     return shaped[..., :queries, :], shaped[..., queries:both, :], shaped[..., both:, :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,15 @@ from rlcore.ops.attention.paged import KVWrite, PagedBatch, paged_attention
 from rlcore.ops.norm import rms_norm
 from rlcore.ops.rotary import HeadNorms, prepare_qkv
 from rlcore.ops.sampling import SamplingRows, sample
+from rlcore.ops.swiglu import silu_mul
 
 pytest.importorskip("numba")
+
+from rlcore.ops.exp_numba import exponentials
+from rlcore.ops.linear_numba import linear_kernel
+from rlcore.ops.numba_jit import compiled
+from rlcore.ops.swiglu_numba import gate_kernel
+
 DTYPES = [(torch.float64, 1e-12), (torch.float32, 5e-6)]
 
 
@@ -123,3 +131,47 @@ def test_samples_equal_the_reference(dtype, bound) -> None:
         for mine, other in zip(ours[1:], theirs[1:], strict=True):
             assert mine.dtype == other.dtype
             assert torch.allclose(mine, other, rtol=bound, atol=bound), trial
+
+
+@pytest.mark.parametrize(("dtype", "bound"), DTYPES)
+@pytest.mark.parametrize("rows", [0, 1, 2, 4, 7, 8, 33])
+@pytest.mark.parametrize(("width", "columns"), [(1, 1), (3, 7), (16, 4), (33, 5), (70, 12)])
+def test_products_of_matrices(dtype, bound, rows, width, columns) -> None:
+    draw = np.random.default_rng(0)
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    x, weight, out = (
+        draw.standard_normal(shape).astype(kind)
+        for shape in ((rows, width), (columns, width), (rows, columns))
+    )
+    wanted = x.astype(np.float64) @ weight.T.astype(np.float64)
+    added = out.copy()
+    linear_kernel()(x, weight, added, True)
+    assert np.abs(added - wanted - out).max(initial=0) <= bound * 10
+    linear_kernel()(x, weight, out, False)
+    assert np.abs(out - wanted).max(initial=0) <= bound * 10
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 1.5e-7), (np.float64, 1e-15)])
+def test_exponentials(dtype, bound) -> None:
+    row = compiled(exponentials)
+    x = np.linspace(-86.5, 88.7, 1_000_003).astype(dtype)
+    found, wanted = x.copy(), np.exp(x.astype(np.float64))
+    row(found)
+    assert found.dtype == dtype
+    assert np.abs(found / wanted - 1).max() <= bound
+    edges = np.array([0, -np.inf, np.inf, np.nan, 1e4, -1e4, -90, 88.73], dtype)
+    row(edges)
+    with np.errstate(over="ignore"):
+        wanted = np.exp(np.array([0, -np.inf, np.inf, np.nan, 1e4, -1e4, -90, 88.73], dtype))
+    assert np.allclose(edges, wanted, rtol=bound, atol=1e-37, equal_nan=True)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), DTYPES)
+@pytest.mark.parametrize("shape", [(0, 6), (1, 2), (5, 66)])
+def test_gates_equal_the_reference(dtype, bound, shape) -> None:
+    torch.manual_seed(4)
+    gate_up = torch.randn(shape, dtype=dtype) * 20
+    out = np.empty((shape[0], shape[1] // 2), gate_up.numpy().dtype)
+    gate_kernel()(gate_up.numpy(), out)
+    wanted = silu_mul(gate_up, backend="reference")
+    assert torch.allclose(torch.from_numpy(out), wanted, rtol=bound, atol=bound)

@@ -11,7 +11,7 @@ import pytest
 
 TORCH = frozenset({"torch", "numpy"})
 # Optional accelerators: imported inside the functions that use them.
-LAZY = frozenset({"numba", "triton"})
+LAZY = frozenset({"numba", "llvmlite", "triton"})  # llvmlite is a part of numba
 # Third-party packages that a layer may import inside a function or behind TYPE_CHECKING.
 ADAPTERS = frozenset({"gymnasium", "ray", "wandb", "safetensors", "yaml", "rich", "matplotlib",
                       "imageio", "imageio_ffmpeg", "ale_py", "stable_baselines3", "tensorboard",

@@ -11,7 +11,6 @@ from rlcore.nn.transformer.config import TransformerConfig
 from rlcore.nn.transformer.memory import Memory
 from rlcore.nn.transformer.norm import RMSNorm
 from rlcore.ops.attention.dense import AttentionPlan, attention
-from rlcore.ops.backends import Backend
 from rlcore.ops.rotary import HeadNorms, prepare_qkv
 
 
@@ -25,14 +24,12 @@ class Context:
         memory: The KV cache, of packed tokens; ``None`` for rows.
         few_rows: Whether linear layers take the norm before them and the addition after them along;
             see :mod:`rlcore.ops.fused_linear`.
-        backend: Kernels of the operations that do so, and of what prepares attention.
     """
 
     plan: AttentionPlan | None
     rotary: tuple[Tensor, Tensor] | None
     memory: Memory | None
     few_rows: bool = False
-    backend: Backend = "auto"
 
 
 class Attention(nn.Module):
@@ -65,7 +62,6 @@ class Attention(nn.Module):
             norms=self._head_norms(),
             rotary=context.rotary,
             cache=None if memory is None else memory.cache(self.layer),
-            backend=context.backend,
         )
         if memory is not None:
             return memory.attend(self.layer, q, k, v).flatten(-2)

@@ -25,9 +25,8 @@ from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import Rotary
 from rlcore.ops.attention.dense import AttentionBackend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.backends import HALF_AND_SINGLE, Backend
+from rlcore.ops.backends import HALF_AND_SINGLE
 from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
-from rlcore.ops.norm import rms_norm
 from rlcore.ops.routing import Routed
 
 FEW_ROWS = 64
@@ -58,17 +57,17 @@ class Block(nn.Module):
             more, routed = self.mlp(self.mlp_norm(x), chosen)
             return x + more, routed
         if context.few_rows and isinstance(self.mlp_norm, RMSNorm):
-            norm, mlp, backend = self.mlp_norm, self.mlp, context.backend
-            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight, backend=backend)
-            return linear_add(gated, mlp.down.weight, x, backend=backend), None
+            norm, mlp = self.mlp_norm, self.mlp
+            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight)
+            return linear_add(gated, mlp.down.weight, x), None
         return x + self.mlp(self.mlp_norm(x)), None
 
     def _mixed(self, x: Tensor, context: Context) -> Tensor:
         norm, mixer = self.mixer_norm, self.mixer
         if context.few_rows and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
-            backend, qkv = context.backend, mixer.qkv
-            projected = norm_linear(x, norm.weight, norm.eps, qkv.weight, qkv.bias, backend=backend)
-            return linear_add(mixer.mix(projected, context), mixer.out.weight, x, backend=backend)
+            qkv = mixer.qkv
+            projected = norm_linear(x, norm.weight, norm.eps, qkv.weight, qkv.bias)
+            return linear_add(mixer.mix(projected, context), mixer.out.weight, x)
         return x + mixer(norm(x), context)  # type: ignore[no-any-return]
 
 
@@ -135,7 +134,6 @@ class Transformer(nn.Module):
         padding: Tensor | None = None,
         memory: Memory | None = None,
         routing: Routing | None = None,
-        backend: Backend = "auto",
     ) -> Tensor:
         """Return the tokens' features after the last norm, ``[..., S, D]``.
 
@@ -147,7 +145,6 @@ class Transformer(nn.Module):
             padding: bool ``[B, S]``, true for real tokens: the others are not seen by any.
             memory: Keys and values of earlier tokens.
             routing: Records the experts that tokens use, or replays them.
-            backend: Kernels of a call with a memory; ``numba`` is for few tokens on a CPU.
 
         Raises:
             ConfigError: Arguments do not fit each other.
@@ -158,16 +155,16 @@ class Transformer(nn.Module):
         if positions is None:
             self._check_length(ids)
             positions = default_positions(ids, rows or AttentionMask())
-        x = self._embedded(ids, positions)
+        x = self.embedded(ids, positions)
         plan = None
         if rows is not None:
             shape = (ids.shape[0], ids.shape[1])
-            plan = plan_attention(rows, shape, x, self.attention_backend)
+            plan = plan_attention(
+                rows, shape, x, self.attention_backend, head_dim=self.config.head_size
+            )
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        few = memory is not None and (backend == "numba" or _few_rows(x))
-        x = self._through_blocks(x, Context(plan, rotary, memory, few, backend), routing)
-        if few and isinstance(self.norm, RMSNorm):
-            return rms_norm(x, self.norm.weight, self.norm.eps, backend=backend)
+        few = memory is not None and _few_rows(x)
+        x = self._through_blocks(x, Context(plan, rotary, memory, few), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -211,7 +208,8 @@ class Transformer(nn.Module):
                     f"rows of {ids.shape[1]} tokens do not fit a position table of {len(table)}"
                 )
 
-    def _embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
+    def embedded(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Return what goes into the first block, ``[..., S, D]``."""
         x: Tensor = self.embed(ids)
         for index, embed in enumerate(self.position_embeds):
             x = x + embed(getattr(self, f"position_table{index}")[positions])

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlcore.ops.exp_numba import exponentials
 from rlcore.ops.numba_jit import compiled
+from rlcore.ops.prefetch_numba import LINE, prefetch, prefetch_intrinsic
 
 if TYPE_CHECKING:
     from rlcore.ops.attention.paged import PagedBatch
@@ -34,70 +36,72 @@ def _attend(
         for token in range(starts[row], starts[row + 1]):
             seen = max(listed - (starts[row + 1] - 1 - token), 0)
             out[token] = 0.0
-            _products(q[token], keys, slot[:seen], score)
+            _products(q[token], keys, values, slot[:seen], score)
             for head in range(q.shape[1]):
                 _softmax(score[head, :seen], scale)
             _mix(score, values, slot[:seen], out[token])
 
 
-def _products(q: Any, keys: Any, slot: Any, score: Any) -> None:
-    """Write the products with the keys: slot by slot, as they lie in memory, four at a time."""
-    ratio, width = q.shape[0] // keys.shape[1], q.shape[1]
-    fours = len(slot) // 4 * 4
-    for t in range(0, fours, 4):
-        k0, k1, k2, k3 = keys[slot[t]], keys[slot[t + 1]], keys[slot[t + 2]], keys[slot[t + 3]]
-        for h in range(len(q)):
-            kv, x = h // ratio, q[h, 0]
-            s0, s1, s2, s3 = x * k0[kv, 0], x * k1[kv, 0], x * k2[kv, 0], x * k3[kv, 0]
-            for d in range(1, width):
-                x = q[h, d]
-                s0 += x * k0[kv, d]
-                s1 += x * k1[kv, d]
-                s2 += x * k2[kv, d]
-                s3 += x * k3[kv, d]
-            score[h, t], score[h, t + 1], score[h, t + 2], score[h, t + 3] = s0, s1, s2, s3
-    for t in range(fours, len(slot)):
-        for h in range(len(q)):
-            total = q[h, 0] * keys[slot[t], h // ratio, 0]
-            for d in range(1, width):
-                total += q[h, d] * keys[slot[t], h // ratio, d]
+def _products(q: Any, keys: Any, values: Any, slot: Any, score: Any) -> None:
+    """Write the products with the keys, in the order in which they lie in memory.
+
+    Meanwhile the values, which are next, are on their way from a slower memory.
+    """
+    heads, width = q.shape
+    ratio, fours = heads // keys.shape[1], heads // 4 * 4
+    zero, flat, size = q.dtype.type(0), values.reshape(-1), values.shape[1] * values.shape[2]
+    for t in range(len(slot)):
+        key, first = keys[slot[t]], slot[t] * size
+        for at in range(first, first + size, LINE // flat.itemsize):
+            prefetch(flat, at)
+        for h in range(0, fours, 4):
+            k0, k1 = key[h // ratio], key[(h + 1) // ratio]
+            k2, k3 = key[(h + 2) // ratio], key[(h + 3) // ratio]
+            s0 = s1 = s2 = s3 = zero
+            for d in range(width):
+                s0 += q[h, d] * k0[d]
+                s1 += q[h + 1, d] * k1[d]
+                s2 += q[h + 2, d] * k2[d]
+                s3 += q[h + 3, d] * k3[d]
+            score[h, t], score[h + 1, t], score[h + 2, t], score[h + 3, t] = s0, s1, s2, s3
+        for h in range(fours, heads):
+            total = zero
+            for d in range(width):
+                total += q[h, d] * key[h // ratio, d]
             score[h, t] = total
 
 
 def _softmax(score: Any, scale: Any) -> None:
-    top = -math.inf
+    top = score.dtype.type(-math.inf)
     for t in range(len(score)):
         score[t] *= scale
         top = max(top, score[t])
-    mass = 0.0
     for t in range(len(score)):
-        score[t] = math.exp(score[t] - score.dtype.type(top))
+        score[t] -= top
+    exponentials(score)
+    mass = score.dtype.type(0)
+    for t in range(len(score)):
         mass += score[t]
+    share = score.dtype.type(1) / mass
     for t in range(len(score)):
-        score[t] *= score.dtype.type(1.0 / mass)
+        score[t] *= share
 
 
 def _mix(score: Any, values: Any, slot: Any, out: Any) -> None:
-    """Add up the weighted values, four slots at a time."""
+    """Add up the weighted values, in the order in which they lie in memory."""
     ratio, width = out.shape[0] // values.shape[1], out.shape[1]
-    fours = len(slot) // 4 * 4
-    for t in range(0, fours, 4):
-        v0, v1 = values[slot[t]], values[slot[t + 1]]
-        v2, v3 = values[slot[t + 2]], values[slot[t + 3]]
+    for t in range(len(slot)):
+        value = values[slot[t]]
         for h in range(len(out)):
-            kv, w0, w1 = h // ratio, score[h, t], score[h, t + 1]
-            w2, w3 = score[h, t + 2], score[h, t + 3]
+            weight, kv = score[h, t], h // ratio
             for d in range(width):
-                out[h, d] += w0 * v0[kv, d] + w1 * v1[kv, d] + w2 * v2[kv, d] + w3 * v3[kv, d]
-    for t in range(fours, len(slot)):
-        for h in range(len(out)):
-            for d in range(width):
-                out[h, d] += score[h, t] * values[slot[t], h // ratio, d]
+                out[h, d] += weight * value[kv, d]
 
 
 @cache
 def _kernel() -> Any:
-    return compiled(_attend, _products, _softmax, _mix)
+    parts = (_products, _softmax, _mix, exponentials)
+    return compiled(_attend, *parts, intrinsics=(prefetch_intrinsic,))
 
 
 def paged_attention_numba(
@@ -109,7 +113,7 @@ def paged_attention_numba(
     out = np.empty_like(queries)
     room = batch.block_table.shape[1] * block
     _kernel()(
-        queries, keys.flatten(0, 1).numpy(), values.flatten(0, 1).numpy(), block,
+        queries, *(pool.flatten(0, 1).contiguous().numpy() for pool in (keys, values)), block,
         batch.query_starts.numpy(), batch.block_table.numpy(), batch.block_fill.numpy(),
         out.dtype.type(scale), np.empty((q.shape[1], room), out.dtype), np.empty(room, np.int64),
         out,

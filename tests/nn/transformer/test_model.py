@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -26,6 +27,7 @@ from rlcore.nn.transformer.positions import default_positions
 from rlcore.nn.transformer.rotary import frequencies
 from rlcore.ops.rotary import rotate
 from tests.nn.transformer.models import SMALL, config, model, tokens
+from tests.ops.triton_devices import DEVICES
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -223,7 +225,7 @@ def test_casting_a_model_does_not_round_its_frequencies() -> None:
 def test_position_tables_add_rows_of_their_embeddings() -> None:
     module = model(position_tables=((0, 1, 1), (2, 0, 2)), rope=False, layers=1)
     ids = tokens(1, 3)
-    x = module._embedded(ids, torch.arange(3)[None])
+    x = module.embedded(ids, torch.arange(3)[None])
     first, second = (e.weight for e in module.position_embeds)
     assert first.shape[0] == 2
     assert second.shape[0] == 3
@@ -419,22 +421,29 @@ def test_the_compiled_graph_computes_cosines_once_for_all_layers() -> None:
     assert len(calls) == 1
 
 
-def test_tiled_attention_compiles_into_the_models_graph(monkeypatch) -> None:
-    """FlexAttention has no backward pass on a CPU; that it traces as one graph is seen here."""
-    import rlcore.ops.attention.dense as dense
-
-    module, ids = model(), tokens(2, 150)
-    documents = (torch.arange(150) // 60).int().expand(2, 150)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("length", [40, 150, 255])
+def test_packed_rows_through_the_kernels_in_a_compiled_model(length: int, device: str) -> None:
+    """The model's graph is one, and logits and gradients are those of float64 on a CPU."""
+    reference, ids = model(), tokens(2, length)
+    documents = (torch.arange(length) // 60).int().expand(2, length).contiguous()
+    module = copy.deepcopy(reference).to(device, torch.float32)
+    module.attention_backend = "triton"
 
     def logits(ids: Tensor, documents: Tensor) -> Tensor:
         return module(ids, mask=AttentionMask(documents=documents))
 
-    with torch.no_grad():
-        wanted = logits(ids, documents)
-        monkeypatch.setattr(dense, "_takes_tiles", lambda like: True)
-        torch.compiler.reset()
-        compiled = torch.compile(logits, fullgraph=True, backend="aot_eager")
-        assert (compiled(ids, documents) - wanted).abs().max() < 1e-12
+    torch.compiler.reset()
+    backend = "inductor" if device == "cuda" else "aot_eager"
+    compiled = torch.compile(logits, fullgraph=True, backend=backend)
+    found = compiled(ids.to(device), documents.to(device))
+    found.square().mean().backward()
+    wanted = reference(ids, mask=AttentionMask(documents=documents))
+    wanted.square().mean().backward()
+    assert (found.cpu() - wanted).abs().max() < 1e-4
+    for one, other in zip(module.parameters(), reference.parameters(), strict=True):
+        assert one.grad is not None
+        assert (one.grad.cpu() - other.grad).norm() <= 1e-4 * other.grad.norm() + 1e-7
 
 
 def test_under_autocast_the_residual_stream_is_in_half_precision() -> None:
