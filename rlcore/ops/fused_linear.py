@@ -26,6 +26,12 @@ from rlcore.ops.swiglu import silu_mul
 FUSED_NORM_ROWS = 16
 """With more rows two kernels, the norm and the library's matrix product, are faster than one."""
 
+FUSED_GATE_ROWS = 4
+"""With more rows three kernels, norm, product and gate, are: a program's two sums share its tiles.
+
+A decode step of 12 layers on an H100: 365 against 527 us at 8 rows, 486 against 542 at 64.
+"""
+
 
 def norm_linear(
     x: Tensor,
@@ -55,7 +61,7 @@ def norm_linear(
         ConfigError: Shapes do not fit, or the backend cannot run here.
     """
     _check("norm_linear", x, weight, {"norm_weight": (norm_weight, weight.shape[1:])})
-    chosen = fused_backend(backend, x, norm_weight, weight, bias, numba=True)
+    chosen = fused_backend(backend, x, norm_weight, weight, bias)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
@@ -92,10 +98,13 @@ def norm_gated_linear(
         raise ConfigError(
             f"norm_gated_linear wants weight [2 F, D], got shape {tuple(weight.shape)}"
         )
-    chosen = fused_backend(backend, x, norm_weight, weight, numba=True)
+    chosen = fused_backend(backend, x, norm_weight, weight)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 
+        if x.shape[0] > FUSED_GATE_ROWS:
+            normed = rms_norm(x, norm_weight, eps, backend="triton")
+            return silu_mul(F.linear(normed, weight), backend="triton")
         return fused_linear_triton(x, weight, norm=(norm_weight, eps), gated=True)
     normed = rms_norm(x, norm_weight, eps, backend=chosen)
     if chosen == "reference":
@@ -119,7 +128,7 @@ def linear_add(x: Tensor, weight: Tensor, residual: Tensor, *, backend: Backend 
         ConfigError: Shapes do not fit, or the backend cannot run here.
     """
     _check("linear_add", x, weight, {"residual": (residual, (x.shape[0], weight.shape[0]))})
-    chosen = fused_backend(backend, x, weight, residual, numba=True)
+    chosen = fused_backend(backend, x, weight, residual)
     if chosen == "triton":
         from rlcore.ops.fused_linear_triton import fused_linear_triton
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import pytest
 import torch
@@ -11,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlcore.errors import ConfigError
-from rlcore.ops.attention.dense import attention, plan_attention
+from rlcore.ops.attention.dense import attention, choose_backend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.attention.tiles import TILE, block_mask, pair_rule, tile_tables
+from rlcore.ops.attention.tiles import TILE, tile_lists, tile_tables
 
 PARTS = ("documents", "blocks", "intervals", "padding")
 
@@ -108,15 +107,6 @@ def test_intervals_hide_siblings_and_nothing_else() -> None:
 
 
 @given(mask=masks)
-def test_pair_rule_is_the_dense_mask(mask: AttentionMask) -> None:
-    rows, length = mask.shape
-    index = torch.arange(length)
-    rule = pair_rule(mask)
-    row = torch.arange(rows)[:, None, None]
-    assert torch.equal(rule(row, row * 0, index[:, None], index[None, :]), mask.dense()[:, 0])
-
-
-@given(mask=masks)
 def test_tiles_skip_nothing_visible_and_call_full_only_what_is(mask: AttentionMask) -> None:
     rows, length = mask.shape
     dense = mask.dense()[:, 0]
@@ -166,24 +156,10 @@ def test_documents_that_come_back_are_not_skipped() -> None:
 def test_the_number_of_tiles_follows_the_documents_not_the_square() -> None:
     """64 documents of one tile each: 64 tiles of 4,096 are computed."""
     documents = (torch.arange(64 * TILE) // TILE).int()[None]
-    tiles = block_mask(AttentionMask(documents=documents), (1, 64 * TILE))
-    assert int(tiles.kv_num_blocks.sum()) == 64
-    assert int(tiles.full_kv_num_blocks.sum()) == 0
-
-
-@given(mask=masks)
-def test_block_mask_lists_the_tables(mask: AttentionMask) -> None:
-    rows, length = mask.shape
-    visible, full = tile_tables(mask, (rows, length))
-    tiles = block_mask(mask, (rows, length))
-    for table, counts, indices in (
-        (visible & ~full, tiles.kv_num_blocks, tiles.kv_indices),
-        (full, tiles.full_kv_num_blocks, tiles.full_kv_indices),
-    ):
-        listed = torch.zeros_like(table)
-        for row, q in itertools.product(range(rows), range(table.shape[1])):
-            listed[row, q, indices[row, 0, q, : counts[row, 0, q]].long()] = True
-        assert torch.equal(listed, table)
+    lists = tile_lists(AttentionMask(documents=documents), (1, 64 * TILE))
+    _, fulls, _, opens = lists.of_queries
+    assert int(opens.sum()) == 64
+    assert int(fulls.sum()) == 0
 
 
 def heads(seed: int, rows: int, length: int, count: int) -> torch.Tensor:
@@ -193,22 +169,12 @@ def heads(seed: int, rows: int, length: int, count: int) -> torch.Tensor:
 
 @settings(max_examples=15)
 @given(mask=masks, kv_heads=st.sampled_from([1, 2, 4]))
-def test_fused_and_tiled_attention_equal_the_reference(mask, kv_heads) -> None:
-    from torch.nn.attention.flex_attention import flex_attention
-
+def test_fused_attention_equals_the_reference(mask, kv_heads) -> None:
     rows, length = mask.shape
     q, k, v = heads(0, rows, length, 4), *(heads(s, rows, length, kv_heads) for s in (1, 2))
     reference = attention(q, k, v, plan_attention(mask, (rows, length), q, "reference"))
     fused = attention(q, k, v, plan_attention(mask, (rows, length), q, "torch"))
     assert (fused - reference).abs().max() < 1e-12
-    with warnings.catch_warnings():  # uncompiled, it writes all scores out
-        warnings.simplefilter("ignore")
-        tiled = flex_attention(
-            *(x.transpose(1, 2) for x in (q, k, v)),
-            block_mask=block_mask(mask, (rows, length)),
-            enable_gqa=kv_heads != 4,
-        ).transpose(1, 2)
-    assert (tiled - reference).abs().max() < 1e-12
     assert attention(q, k, v, mask).equal(fused)
 
 
@@ -279,6 +245,25 @@ def test_parts_that_do_not_fit_are_refused(parts: dict[str, torch.Tensor], messa
         AttentionMask(**parts)
 
 
+def test_auto_takes_the_kernels_where_they_can_run() -> None:
+    documents = torch.zeros(2, 300, dtype=torch.int32)
+    ruled, plain = AttentionMask(documents=documents), AttentionMask()
+    padded = AttentionMask(causal=False, padding=torch.ones(2, 100, dtype=torch.bool))
+
+    class OnGPU(torch.Tensor):
+        is_cuda = True
+
+    def chosen(mask: AttentionMask, dtype: torch.dtype, dim: int, kind: type = OnGPU) -> str:
+        return choose_backend(mask, mask.shape or (2, 300), kind(torch.zeros(1, dtype=dtype)), dim)
+
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert chosen(ruled, dtype, 128) == "triton"
+        assert chosen(ruled, dtype, 129) == "torch"
+        assert chosen(plain, dtype, 64) == chosen(padded, dtype, 64) == "torch"
+        assert chosen(ruled, dtype, 64, torch.Tensor) == "torch"
+    assert chosen(ruled, torch.float64, 64) == "torch"
+
+
 def test_plans_that_cannot_be_made_are_refused() -> None:
     q = heads(0, 1, 4, 2)
     mask = AttentionMask(documents=torch.zeros(2, 4, dtype=torch.int32))
@@ -288,34 +273,3 @@ def test_plans_that_cannot_be_made_are_refused() -> None:
         plan_attention(AttentionMask(), (1, 4), q, "numba")
     with pytest.raises(ConfigError, match="wants"):
         plan_attention(AttentionMask(), (1, 4), q, "triton")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("length", [1, 100, 640, 1000])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tiled_attention_on_a_gpu_equals_the_float64_reference(part, length, dtype) -> None:
-    mask = random_mask(3, 2, length, {part}, causal=part != "blocks")
-    inputs = [heads(s, 2, length, n) for s, n in ((0, 4), (1, 2), (2, 2), (3, 4))]
-    inputs = [torch.cat((x, x.flip(-1)), -1).to(dtype) for x in inputs]
-    results = []
-    for device, kind, backend in (("cpu", torch.float64, "reference"), ("cuda", dtype, "auto")):
-        q, k, v, g = (x.to(device, kind).requires_grad_() for x in inputs)
-        moved = random_mask(3, 2, length, {part}, causal=part != "blocks")
-        if device == "cuda":
-            moved = AttentionMask(
-                causal=mask.causal,
-                documents=None if mask.documents is None else mask.documents.cuda(),
-                blocks=None if mask.blocks is None else mask.blocks.cuda(),
-                intervals=None if mask.intervals is None
-                else (mask.intervals[0].cuda(), mask.intervals[1].cuda()),
-                padding=None if mask.padding is None else mask.padding.cuda(),
-            )  # fmt: skip
-        plan = plan_attention(moved, (2, length), q, backend)
-        assert (plan.tiles is None) == (device == "cpu")
-        out = attention(q, k, v, plan)
-        out.backward(g.detach())
-        results.append([x.detach().cpu().double() for x in (out, q.grad, k.grad, v.grad)])
-    bound = 2e-3 if dtype == torch.float32 else 2e-2
-    for wanted, found in zip(*results, strict=True):
-        assert (found - wanted).norm() <= bound * max(1e-3, float(wanted.norm()))

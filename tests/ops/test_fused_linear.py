@@ -128,6 +128,10 @@ def test_gradients_flow_where_they_are_wanted() -> None:
             r"wants weight \[2 F, D\], got shape \(79, 96\)",
         ),
         (
+            lambda t: linear_add(t["x"], t["weight"], t["residual"], backend="numba"),
+            "no numba backend",
+        ),
+        (
             lambda t: linear_add(
                 t["x"].requires_grad_(), t["weight"], t["residual"], backend="numba"
             ),

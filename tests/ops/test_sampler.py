@@ -71,12 +71,13 @@ WHERE = [pytest.param("cpu", "torch", id="torch"), *(
 @pytest.mark.parametrize(("device", "backend"), WHERE)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_the_law_is_the_softmax(temperature: float, device: str, backend: str) -> None:
-    draws = 200_000 if backend == "torch" or device == "cuda" else 100
-    logits = torch.randn(64, generator=torch.Generator().manual_seed(3)).to(device)
+    interpreted = backend == "triton" and device == "cpu"
+    size, draws = (8, 400) if interpreted else (64, 200_000)
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(3)).to(device)
     rows = same_rows(draws, temperature, device)
     drawn = sample(logits.expand(draws, -1), rows, backend=backend)
     law = (logits.double() / temperature).softmax(0).cpu()
-    assert chi_square_p(drawn.tokens.bincount(minlength=64).cpu(), law) > 1e-3
+    assert chi_square_p(drawn.tokens.bincount(minlength=size).cpu(), law) > 1e-3
     wanted = law.log()[drawn.tokens.cpu()]
     torch.testing.assert_close(drawn.log_probs.double().cpu(), wanted, rtol=0, atol=1e-5)
 

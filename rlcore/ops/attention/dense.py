@@ -4,41 +4,35 @@
 backend        how
 =============  ===============================================================================
 ``reference``  scores, softmax and sum written out over ``[S, S]``: the definition
-``torch``      torch's fused attention for causal and full rows. Other masks: FlexAttention over
-               tiles (:mod:`rlcore.ops.attention.tiles`) on a GPU in half or single precision,
-               memory linear in ``S``; a dense bool matrix elsewhere
-``triton``     kernels over the same tiles (:mod:`rlcore.ops.attention.tiled`), every mask
+``torch``      torch's fused attention; masks with rules as a dense bool matrix
+``triton``     kernels over tiles (:mod:`rlcore.ops.attention.tiled`), every mask; memory linear in
+               ``S``, heads of at most 128
 ``varlen``     documents as a list of sequences (:mod:`rlcore.ops.attention.documents`): causal
                masks with documents alone, each document in one piece; on a GPU half precision
 =============  ===============================================================================
 
-Rows of at most 128 tokens that are padded and nothing more are less than a tile: ``torch`` takes a
-dense matrix for them, and ``auto``, where no gradient is wanted, a kernel that holds a whole row
-(:mod:`rlcore.ops.attention.short_rows`).
-
-``auto`` is ``torch`` otherwise: inside a compiled model FlexAttention is traced with what surrounds
-it, while the kernels are one opaque node that needs no compilation. ``varlen``, whose plan waits
+``auto`` is ``torch`` for causal and full rows, for heads that the kernels do not take, in double
+precision and off the GPU; else ``triton``. Rows of at most 128 tokens that are padded and nothing
+more are less than a tile: it takes the dense matrix for them, and, where no gradient is wanted, a
+kernel that holds a whole row (:mod:`rlcore.ops.attention.short_rows`). ``varlen``, whose plan waits
 for the device, is taken where it is asked for.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.documents import document_attention, document_bounds
 from rlcore.ops.attention.masks import AttentionMask
 from rlcore.ops.attention.short_rows import LONGEST, short_row_attention
-from rlcore.ops.attention.tiled import TiledMask, tiled_attention, tiled_mask
-from rlcore.ops.attention.tiles import block_mask
+from rlcore.ops.attention.tiled import MAX_DIM, TiledMask, tiled_attention, tiled_mask
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
 
 AttentionBackend = Backend | Literal["varlen"]
@@ -52,7 +46,6 @@ class AttentionPlan:
         backend: ``reference``, ``torch``, ``triton`` or ``varlen``.
         causal: Whether a mask without further rules is causal.
         seen: Dense bool ``[B, 1, S, S]``, for the first two; ``None`` if ``causal`` says it all.
-        tiles: For FlexAttention.
         bounds: Where documents begin and end, for ``varlen``.
         tiled: For the kernels.
         real: Bool ``[B, S]``, keys that may be seen, for the kernel of short rows.
@@ -61,14 +54,18 @@ class AttentionPlan:
     backend: str
     causal: bool
     seen: Tensor | None = None
-    tiles: BlockMask | None = None
     bounds: Tensor | None = None
     tiled: TiledMask | None = None
     real: Tensor | None = None
 
 
 def plan_attention(
-    mask: AttentionMask, shape: Sequence[int], like: Tensor, backend: AttentionBackend = "auto"
+    mask: AttentionMask,
+    shape: Sequence[int],
+    like: Tensor,
+    backend: AttentionBackend = "auto",
+    *,
+    head_dim: int | None = None,
 ) -> AttentionPlan:
     """Return the mask in the form in which :func:`attention` takes it.
 
@@ -77,6 +74,7 @@ def plan_attention(
         shape: ``(B, S)`` of the rows.
         like: A tensor of the queries' device and dtype.
         backend: See above.
+        head_dim: Head size of the queries, which ``auto`` minds where it is given.
 
     Raises:
         ConfigError: The mask is of other rows, or the backend cannot run here.
@@ -86,12 +84,11 @@ def plan_attention(
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
     if backend == "varlen":
         return _document_plan(mask, like)
-    short = _short_rows(mask, shape)
-    if backend == "auto" and short and _has_short_kernel(like):
-        return AttentionPlan("triton", causal=False, real=mask.padding)
-    chosen = resolve_backend(
-        "torch" if backend == "auto" else backend, like, triton_dtypes=HALF_AND_SINGLE
-    )
+    if backend == "auto":
+        if _short_rows(mask, shape) and _takes_kernels(like) and not torch.is_grad_enabled():
+            return AttentionPlan("triton", causal=False, real=mask.padding)
+        backend = choose_backend(mask, shape, like, head_dim)
+    chosen = resolve_backend(backend, like, triton_dtypes=HALF_AND_SINGLE)
     if chosen == "numba":
         raise ConfigError("attention has no numba backend; wanted reference, torch or triton")
     if chosen == "triton":
@@ -99,8 +96,6 @@ def plan_attention(
         return AttentionPlan(chosen, mask.causal, tiled=tiled)
     if chosen == "torch" and mask.shape is None:
         return AttentionPlan(chosen, mask.causal)
-    if chosen == "torch" and _takes_tiles(like) and not short:
-        return AttentionPlan(chosen, mask.causal, tiles=block_mask(mask, shape, like.device))
     return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
 
 
@@ -110,12 +105,17 @@ def _short_rows(mask: AttentionMask, shape: tuple[int, int]) -> bool:
     return padded and shape[1] <= LONGEST and all(value is None for value in others)
 
 
-def _takes_tiles(like: Tensor) -> bool:
+def _takes_kernels(like: Tensor) -> bool:
     return like.is_cuda and like.dtype in HALF_AND_SINGLE
 
 
-def _has_short_kernel(like: Tensor) -> bool:
-    return like.is_cuda and like.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()
+def choose_backend(
+    mask: AttentionMask, shape: tuple[int, int], like: Tensor, head_dim: int | None
+) -> Literal["torch", "triton"]:
+    """Return what ``auto`` stands for; arguments as for :func:`plan_attention`."""
+    plain = mask.shape is None or _short_rows(mask, shape)
+    fits = head_dim is None or head_dim <= MAX_DIM
+    return "triton" if _takes_kernels(like) and fits and not plain else "torch"
 
 
 def _document_plan(mask: AttentionMask, like: Tensor) -> AttentionPlan:
@@ -150,7 +150,10 @@ def attention(
         mask: Which keys each query sees; layers that share a mask make its plan once.
         scale: Factor of the scores; ``D ** -0.5`` if not given.
     """
-    plan = mask if isinstance(mask, AttentionPlan) else plan_attention(mask, q.shape[:2], q)
+    if isinstance(mask, AttentionPlan):
+        plan = mask
+    else:
+        plan = plan_attention(mask, q.shape[:2], q, head_dim=q.shape[-1])
     if plan.bounds is not None:
         return document_attention(q, k, v, plan.bounds, scale)
     if plan.real is not None:
@@ -160,14 +163,11 @@ def attention(
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if plan.backend == "reference" and plan.seen is not None:
         return _reference(q, k, v, plan.seen, scale).transpose(1, 2)
+    causal = plan.seen is None and plan.causal
     grouped = q.shape[1] != k.shape[1]
-    if plan.tiles is not None:
-        out = _flex()(q, k, v, block_mask=plan.tiles, scale=scale, enable_gqa=grouped)
-    else:
-        causal = plan.seen is None and plan.causal
-        out = scaled_dot_product_attention(
-            q, k, v, attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped
-        )
+    out = scaled_dot_product_attention(
+        q, k, v, attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped
+    )
     result: Tensor = out.transpose(1, 2)
     return result
 
@@ -180,15 +180,3 @@ def _reference(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float | Non
     # What sees nothing has a softmax of NaN.
     weights = torch.where(seen, scores.softmax(-1), 0.0)
     return weights @ v
-
-
-def _flex() -> Callable[..., Any]:
-    """Return FlexAttention: as it is inside a compiled model, else compiled by itself."""
-    function: Callable[..., Any] = flex_attention
-    return function if torch.compiler.is_compiling() else _compiled_flex()
-
-
-@functools.cache
-def _compiled_flex() -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(flex_attention)
-    return compiled

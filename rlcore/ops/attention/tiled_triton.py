@@ -148,8 +148,10 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     PADDING: tl.constexpr,
 ):  # fmt: skip
     """One step of queries of one head: output and log-sum-exp."""
-    portion = tl.num_programs(0) - 1 - tl.program_id(0)  # late queries see most: they begin
-    row, head = tl.program_id(1) // H, tl.program_id(1) % H
+    portions = tl.cdiv(S, Q)
+    pair = tl.program_id(0) // portions  # one axis for all: the others end at 65,535
+    portion = portions - 1 - tl.program_id(0) % portions  # late queries see most: they begin
+    row, head = pair // H, pair % H
     query = portion * Q + tl.arange(0, Q)
     dim = tl.arange(0, DIM)
     tile = row * T + portion * Q // TILE
@@ -177,7 +179,7 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     inside = query < S
     tl.store(out_ptr + at, out.to(q.dtype), mask=inside[:, None] & (dim < D)[None, :])
     lse = tl.where(blind, float("inf"), top + tl.log2(tl.where(blind, 1.0, total)))
-    tl.store(lse_ptr + tl.program_id(1) * S + query, lse, mask=inside)
+    tl.store(lse_ptr + pair * S + query, lse, mask=inside)
 
 
 def _query_tiles(  # type: ignore[no-untyped-def]
@@ -217,8 +219,10 @@ def _query_kernel(  # type: ignore[no-untyped-def]
     PADDING: tl.constexpr,
 ):  # fmt: skip
     """One step of queries of one head: their gradient, and ``delta = out . slope``."""
-    portion = tl.num_programs(0) - 1 - tl.program_id(0)
-    row, head = tl.program_id(1) // H, tl.program_id(1) % H
+    portions = tl.cdiv(S, Q)
+    pair = tl.program_id(0) // portions
+    portion = portions - 1 - tl.program_id(0) % portions
+    row, head = pair // H, pair % H
     query = portion * Q + tl.arange(0, Q)
     dim = tl.arange(0, DIM)
     tile = row * T + portion * Q // TILE
@@ -229,8 +233,8 @@ def _query_kernel(  # type: ignore[no-untyped-def]
     slope = _rows(slope_ptr + start, query, dim, H * D, S, D, DIM, EVEN)
     out = _rows(out_ptr + start, query, dim, H * D, S, D, DIM, EVEN)
     delta = tl.sum(out.to(tl.float32) * slope.to(tl.float32), 1)
-    tl.store(delta_ptr + tl.program_id(1) * S + query, delta, mask=inside)
-    lse = tl.load(lse_ptr + tl.program_id(1) * S + query, mask=inside, other=float("inf"))
+    tl.store(delta_ptr + pair * S + query, delta, mask=inside)
+    lse = tl.load(lse_ptr + pair * S + query, mask=inside, other=float("inf"))
     acc = tl.zeros((Q, DIM), tl.float32)
     acc = _query_tiles(
         acc, q, slope, lse, delta, query, row, k_ptr + shared, v_ptr + shared,
@@ -291,9 +295,11 @@ def _key_kernel(  # type: ignore[no-untyped-def]
     PADDING: tl.constexpr,
 ):  # fmt: skip
     """One step of keys of one key head: its gradients, over all query heads that share it."""
-    portion = tl.program_id(0)  # early keys are seen most: they begin
+    portions = tl.cdiv(S, K)
+    pair = tl.program_id(0) // portions
+    portion = tl.program_id(0) % portions  # early keys are seen most: they begin
     heads: tl.constexpr = H // RATIO
-    row, kv_head = tl.program_id(1) // heads, tl.program_id(1) % heads
+    row, kv_head = pair // heads, pair % heads
     key = portion * K + tl.arange(0, K)
     dim = tl.arange(0, DIM)
     tile = row * T + portion * K // TILE
@@ -360,7 +366,7 @@ def tiled_forward(
     out = torch.empty_like(q)
     lse = q.new_empty(rows, heads, length, dtype=torch.float32)
     launch = launch or launches_of(q.dtype, dim).forward
-    _kernels()[0][(_portions(length, launch.queries), rows * heads)](
+    _kernels()[0][(_portions(length, launch.queries) * rows * heads,)](
         q, k, v, out, lse, *lists, *rules, scale * math.log2(math.e), length, lists[0].shape[-1],
         **_constants(q, k, rules, causal, launch),
     )  # fmt: skip
@@ -394,12 +400,12 @@ def tiled_backward(
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
     numbers = (scale * math.log2(math.e), scale, length, lists[0].shape[-1])
     launch = launches.queries
-    _kernels()[1][(_portions(length, launch.queries), rows * heads)](
+    _kernels()[1][(_portions(length, launch.queries) * rows * heads,)](
         q, k, v, out, slope, lse, delta, dq, *lists[:4], *rules, *numbers,
         **_constants(q, k, rules, causal, launch),
     )  # fmt: skip
     launch = launches.keys
-    _kernels()[2][(_portions(length, launch.keys), rows * k.shape[2])](
+    _kernels()[2][(_portions(length, launch.keys) * rows * k.shape[2],)](
         q, k, v, slope, lse, delta, dk, dv, *lists[4:], *rules, *numbers,
         **_constants(q, k, rules, causal, launch),
     )  # fmt: skip

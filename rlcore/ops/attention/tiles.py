@@ -5,27 +5,22 @@ pair can be visible (skipped), all are (computed without a test) or it is open (
 pair). That takes ``O((S / 128)^2)`` numbers a row. The judgement errs to the open side only: rules
 that meet in one tile may hide all of it without any of them hiding it alone.
 
-FlexAttention takes the tables as a ``BlockMask``, the kernels of
-:mod:`~rlcore.ops.attention.tiled_triton` as :class:`TileLists`.
+The kernels of :mod:`~rlcore.ops.attention.tiled_triton` take the tables as :class:`TileLists`.
 
 Legend: ``B`` rows, ``S`` tokens, ``T`` tiles of a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask
 
 from rlcore.ops.attention.masks import AttentionMask
 
 TILE = 128
 """Queries, and keys, of a tile."""
-
-PairRule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def tile_tables(
@@ -80,42 +75,6 @@ def _extremes(numbers: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
     """Return the least and the greatest of each tile: ``[..., T]``, or ``[..., T, 1]`` if kept."""
     tiles = numbers.reshape(*numbers.shape[:-1], -1, TILE)
     return tiles.amin(-1, keepdim=keep), tiles.amax(-1, keepdim=keep)
-
-
-def pair_rule(mask: AttentionMask) -> PairRule:
-    """Return the mask as a function of (row, head, query, key) indices, as FlexAttention wants."""
-
-    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        del head
-        result = query >= key if mask.causal else query >= 0
-        if mask.documents is not None:
-            result = result & (mask.documents[row, query] == mask.documents[row, key])
-        if mask.blocks is not None:
-            result = result & (mask.blocks[row, key] <= mask.blocks[row, query])
-        if mask.intervals is not None:
-            gs, ps = mask.intervals
-            for level in range(gs.shape[1]):
-                hidden = (gs[row, level, query] <= key) & (key < ps[row, level, query])
-                result = result & ~hidden
-        if mask.padding is not None:
-            result = result & mask.padding[row, key]
-        return result
-
-    return seen
-
-
-def block_mask(
-    mask: AttentionMask, shape: tuple[int, int], device: torch.device | None = None
-) -> BlockMask:
-    """Return the mask as FlexAttention takes it; arguments as for :func:`tile_tables`."""
-    visible, full = tile_tables(mask, shape, device)
-    return BlockMask.from_kv_blocks(
-        *_listed(visible & ~full),
-        *_listed(full),
-        BLOCK_SIZE=TILE,
-        mask_mod=pair_rule(mask),
-        seq_lengths=(shape[1], shape[1]),
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
