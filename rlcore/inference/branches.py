@@ -8,7 +8,7 @@ too. Keys and values are neither copied nor computed again in either.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -54,7 +54,7 @@ class Stretch:
         self.sees = tuple(sees)
         self.parents = tuple(parents)
         self.start = start
-        self.ids: list[int] = []
+        self.ids = array("q")
         self.kinds = bytearray()
         self.log_probs = array("d")
         self.raw_log_probs = array("d")
@@ -86,7 +86,7 @@ class Stretch:
     def extend(self, ids: Sequence[int], kind: int, version: int) -> None:
         """Append tokens that were not drawn from the model."""
         count = len(ids)
-        self.ids += ids
+        self.ids.extend(ids)
         self.kinds += bytes((kind,)) * count
         self.log_probs.frombytes(bytes(8 * count))
         self.raw_log_probs.frombytes(bytes(8 * count))
@@ -94,7 +94,7 @@ class Stretch:
 
     def append(self, column: Column) -> None:
         """Append drawn tokens."""
-        self.ids += column.ids.tolist()
+        self.ids.frombytes(column.ids.tobytes())
         self.kinds += bytes((DRAWN,)) * len(column.ids)
         self.log_probs.frombytes(column.log_probs.tobytes())
         self.raw_log_probs.frombytes(column.raw_log_probs.tobytes())
@@ -191,7 +191,8 @@ class Branch:
         born: How many children it has had; they number the children's paths.
         base: Entries of its row's block list that are not its own stretch's.
         first_step: First step in which it decodes from its row.
-        index: Number in order of creation, within the sample.
+        order: First come, first served: arrival of the request, which sample, and the number in
+            order of creation within the sample; children inherit the arrival of their request.
         visible: Closed stretches that it sees, in listed order.
         stretch: The stretch that it appends to.
         parts: Its own stretches and forks, in order.
@@ -206,7 +207,7 @@ class Branch:
         self.sample = sample
         self.parent = parent
         self.path = path
-        self.index = sample.next_branch_index()
+        self.order = (sample.arrival, sample.index, sample.next_branch_index())
         self.visible: list[Stretch] = []
         self.stretch = stretch
         self.parts: list[Stretch | Fork] = [stretch]
@@ -225,10 +226,9 @@ class Branch:
         last = self.parts[-1]
         return last if isinstance(last, Fork) and last.order is None else None
 
-    def stretches(self) -> Iterator[Stretch]:
-        """Yield what the branch sees and then what it appends to."""
-        yield from self.visible
-        yield self.stretch
+    def stretches(self) -> list[Stretch]:
+        """Return what the branch sees and then what it appends to."""
+        return [*self.visible, self.stretch]
 
     @property
     def position(self) -> int:
@@ -239,12 +239,8 @@ class Branch:
         """Return its last token, its own or the last one it sees."""
         return self.stretch.ids[-1] if self.stretch.ids else self.visible[-1].ids[-1]
 
-    def order_key(self) -> tuple[int, int, int]:
-        """First come, first served: children inherit the arrival of their request."""
-        return self.sample.arrival, self.sample.index, self.index
-
     def __lt__(self, other: Branch) -> bool:
-        return self.order_key() < other.order_key()
+        return self.order < other.order
 
 
 class Sample:

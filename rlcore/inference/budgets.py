@@ -50,7 +50,7 @@ def stops(branch: Branch) -> bool:
     if stretch.ids[-1] in request.stop_ids:
         return True
     return any(
-        stretch.ids[-len(sequence) :] == list(sequence)
+        stretch.ids[-len(sequence) :].tolist() == list(sequence)
         and stretch.kinds[-len(sequence) :] == bytes((DRAWN,)) * len(sequence)
         for sequence in request.stop_sequences
     )

@@ -31,8 +31,8 @@ class EngineConfig:
             where a fused kernel does it.
         overlap: Whether step ``t + 1`` is launched before the tokens of step ``t`` are read; null
             for on CUDA alone.
-        backend: Kernels of decode steps on a CPU: ``numba`` or ``torch``; ``auto`` is ``numba``
-            where that package is installed and takes the model's dtype.
+        backend: Kernels on a CPU: ``numba`` or ``torch``; ``auto`` is ``numba`` where that package
+            is installed and can run the model.
         prefix_cache: Whether computed blocks are kept for later requests with the same beginning.
         cache_generated: Whether blocks of generated tokens are kept too.
         weight_update: The mode of :meth:`Engine.update_weights` where none is given.

@@ -7,7 +7,8 @@ Legend: ``R`` rows, ``W`` entries of a block list (a power of two).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from torch import Tensor
 from rlcore.inference.rows import NORMAL, RowTable
 
 LEAST_WIDTH = 16
-FIELDS = ("active", "tail", "top_k", "token", "position", "key", "temperature", "top_p", "penalty")
+
+# Those of eight bytes first: a view of bytes as numbers wants them aligned.
+_KINDS = (*(torch.int64,) * 3, torch.int32, torch.float32, torch.int32)
 
 
 class DeviceRows:
@@ -40,51 +43,44 @@ class DeviceRows:
         self.host, self.device = rows, device
         count = len(rows.active)
 
-        def zeros(dtype: torch.dtype) -> Tensor:
-            return torch.zeros(count, dtype=dtype, device=device)
-
-        self.active, self.tail, self.top_k = (zeros(torch.int32) for _ in range(3))
-        self.token, self.position, self.key = (zeros(torch.int64) for _ in range(3))
-        self.temperature, self.top_p, self.penalty = (
-            torch.ones(count, device=device) for _ in range(3)
-        )
+        # As on the host: few kernels bring over what has changed.
+        self._longs = torch.zeros(3, count, dtype=torch.int64, device=device)
+        self._ints = torch.zeros(3, count, dtype=torch.int32, device=device)
+        self._floats = torch.ones(3, count, device=device)
+        self.token, self.position, self.key = self._longs.unbind()
+        self.active, self.tail, self.top_k = self._ints.unbind()
+        self.temperature, self.top_p, self.penalty = self._floats.unbind()
         self.starts = torch.arange(count + 1, dtype=torch.int32, device=device)
         self.seen: Tensor | None = None
         self.width = LEAST_WIDTH
-        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[int, Tensor] = {}
 
     @property
     def table(self) -> Tensor:
         """int32 ``[R, W]``."""
-        return self.tables(self.width)[0]
+        return self.lists(self.width)[0]
 
     @property
     def fill(self) -> Tensor:
         """int32 ``[R, W]``."""
-        return self.tables(self.width)[1]
+        return self.lists(self.width)[1]
 
-    def tables(self, width: int) -> tuple[Tensor, Tensor]:
-        """Return block lists and fills of a width; their addresses never change."""
+    def lists(self, width: int) -> Tensor:
+        """Return block lists and fills of a width, ``[2, R, W]``; their address never changes."""
         if width not in self._tables:
-            shape = (len(self.host.active), width)
-            self._tables[width] = (
-                torch.zeros(shape, dtype=torch.int32, device=self.device),
-                torch.zeros(shape, dtype=torch.int32, device=self.device),
-            )
+            shape = (2, len(self.host.active), width)
+            self._tables[width] = torch.zeros(shape, dtype=torch.int32, device=self.device)
         return self._tables[width]
 
     def upload(self, occupied: NDArray[np.int64]) -> None:
         """Bring over what has changed on the host since the last step."""
         host = self.host
-        changed = sorted(host.seated | host.emptied)
-        lists: Sequence[int] | NDArray[np.int64] = changed
+        changed = np.asarray(sorted(host.seated | host.emptied), np.int64)
         if self._fit_width(occupied):
-            lists = np.union1d(np.asarray(changed, np.int64), occupied)
+            self._upload_rows(changed, np.union1d(changed, occupied))
             host.grown.clear()
-        if changed:
-            self._upload_fields(changed)
-        if len(lists):
-            self._upload_lists(np.asarray(lists, np.int64))
+        elif len(changed):
+            self._upload_rows(changed, changed)
         new_rows = host.seated
         grown = [entry for entry in host.grown if entry[0] not in new_rows]
         if grown:
@@ -105,33 +101,29 @@ class DeviceRows:
             return True
         return False
 
-    def _upload_fields(self, rows: list[int]) -> None:
-        index = np.asarray(rows, np.int64)
-        packed = np.zeros((1 + len(FIELDS), len(rows)), np.int64)
-        packed[0] = index
-        for place, name in enumerate(FIELDS, 1):
-            values = getattr(self.host, name)[index]
-            if values.dtype == np.float32:
-                values = values.view(np.int32)
-            packed[place] = values
-        device = self.put(packed)
-        where = device[0]
-        for place, name in enumerate(FIELDS, 1):
-            target: Tensor = getattr(self, name)
-            values = device[place]
-            if target.dtype == torch.float32:
-                values = values.int().view(torch.float32)
-            target.index_copy_(0, where, values.to(target.dtype))
+    def _upload_rows(self, changed: NDArray[np.int64], listed: NDArray[np.int64]) -> None:
+        """Bring over the fields of the rows ``changed`` and the block lists of those ``listed``.
 
-    def _upload_lists(self, rows: NDArray[np.int64]) -> None:
-        width = self.width
-        have = min(width, self.host.table.shape[1])
-        packed = np.zeros((len(rows), 2 * width), np.int32)
-        packed[:, :have] = self.host.table[rows, :have]
-        packed[:, width : width + have] = self.host.fill[rows, :have]
-        device, where = self.put(packed), self.put(rows)
-        self.table.index_copy_(0, where, device[:, :width])
-        self.fill.index_copy_(0, where, device[:, width:])
+        All of it is one copy: each copy and each kernel costs the host time that a step waits.
+        """
+        host, width = self.host, self.width
+        have = min(width, host.table.shape[1])
+        lists = np.zeros((2, len(listed), width), np.int32)
+        lists[..., :have] = host.lists[:, listed, :have]
+        longs, ints, floats = (x[:, changed] for x in (host.longs, host.ints, host.floats))
+        parts = (changed, longs, listed, ints, floats, lists)
+        sent = self.put(np.concatenate([part.reshape(-1).view(np.uint8) for part in parts]))
+        arrived = torch.split(sent, [part.nbytes for part in parts])
+        where, longs_, listed_, ints_, floats_, lists_ = (
+            data.view(kind).view(part.shape)
+            for data, part, kind in zip(arrived, parts, _KINDS, strict=True)
+        )
+        if len(changed):
+            self._longs.index_copy_(1, where, longs_)
+            self._ints.index_copy_(1, where, ints_)
+            self._floats.index_copy_(1, where, floats_)
+        if len(listed):
+            self.lists(width).index_copy_(1, listed_, lists_)
 
     def _upload_seen(self, seen: NDArray[np.int32]) -> None:
         if self.seen is None:
@@ -140,6 +132,19 @@ class DeviceRows:
         if rows:
             index = np.asarray(rows, np.int64)
             self.seen.index_copy_(0, self.put(index), self.put(seen[index]))
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Make all rows idle for a step that is only tried out: it leaves no trace in them."""
+        tokens = self.token.clone()
+        active = self.active.clone()
+        seen = None if self.seen is None else self.seen.clone()
+        self.active.zero_()
+        yield
+        self.token.copy_(tokens)
+        self.active.copy_(active)
+        if self.seen is not None and seen is not None:
+            self.seen.copy_(seen)
 
     def put(self, array: NDArray[Any]) -> Tensor:
         """Return a copy on the device; the host does not wait for it."""
@@ -154,7 +159,7 @@ class DeviceRows:
             ids, positions and slots, int64 ``[count]``, and the table and fill, int32
             ``[count, W]``.
         """
-        table, fill = (x[:count] for x in self.tables(width))
+        table, fill = self.lists(width)[:, :count]
         writes = (self.active[:count] == NORMAL).int()
         tail = self.tail[:count]
         used = fill.gather(1, tail.long()[:, None])[:, 0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -99,13 +100,13 @@ class Engine:
             RequestError: Token ids do not fit the vocabulary, or a tag is in the prompt.
             RequestTooLargeError: It could not run even alone.
         """
-        request.check_ids(self.model.config.vocab_size)
+        prompt = request.checked_ids(self.model.config.vocab_size)
         driver = None
         if request.parallel is not None:
             driver = TagDriver(self, request.parallel)
             driver.check_prompt(request)
         samples = [Sample(request, i, self._arrivals) for i in range(request.n)]
-        plant(samples, self.tree)
+        plant(samples, prompt, self.tree)
         for sample in samples:
             try:
                 self.tree.check_room(sample)
@@ -201,8 +202,9 @@ class Engine:
         self._counts["tokens"] += len(rows)
         table.remaining[rows] -= 1
         due = rows[self.watched.mask[tokens] | (table.remaining[rows] <= 0)]
-        found = [branch for row in due if (branch := self.scheduler.by_row[row]) is not None]
-        for branch in sorted(found, key=Branch.order_key):
+        by_row = self.scheduler.by_row
+        found = [branch for row in due.tolist() if (branch := by_row[row]) is not None]
+        for branch in sorted(found, key=attrgetter("order")):
             if branch.state is State.DECODE:
                 self._look_at(branch)
 

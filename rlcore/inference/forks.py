@@ -234,11 +234,11 @@ class BranchTree:
                 for child in part.children:
                     self.drop(child, reason)
         self.scheduler.lift(branch)
+        self.scheduler.note_peak(branch.sample)
         self.release(branch, reason)
 
     def release(self, branch: Branch, reason: FinishReason) -> None:
-        """Give up what a lifted branch holds, once."""
-        self.scheduler.note_peak(branch.sample)
+        """Give up what a lifted branch holds, once; its sample's peak was noted."""
         branch.finish_reason = reason
         branch.state = State.GONE
         branch.sample.branches.remove(branch)

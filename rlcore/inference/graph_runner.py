@@ -162,21 +162,18 @@ class GraphRunner:
     @torch.inference_mode()
     def _capture(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """Record a step, after a run of it in which all rows are idle."""
-        state = self.rows.active.clone(), self.rows.token.clone()
-        self.rows.active.zero_()
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(2):
+        with self.rows.idle():
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(stream):
+                for _ in range(2):
+                    step()
+            torch.cuda.current_stream(self.device).wait_stream(stream)
+            torch.cuda.synchronize(self.device)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._memory):
                 step()
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        torch.cuda.synchronize(self.device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
-            step()
-        self._memory = graph.pool()
-        self.rows.active.copy_(state[0])
-        self.rows.token.copy_(state[1])
+            self._memory = graph.pool()
         return graph
 
     def _step(self, key: GraphKey) -> None:

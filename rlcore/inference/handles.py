@@ -135,7 +135,7 @@ class RequestHandle:
     @property
     def done(self) -> bool:
         """Whether all samples have ended."""
-        return all(trace is not None for trace in self.traces)
+        return None not in self.traces
 
     @property
     def sample(self) -> Sample:

@@ -9,15 +9,19 @@ from rlcore.inference.forks import BranchTree
 from rlcore.inference.trace import BranchSpan, ParallelTrace
 
 
-def plant(samples: Sequence[Sample], tree: BranchTree) -> None:
+def plant(samples: Sequence[Sample], ids: Sequence[int], tree: BranchTree) -> None:
     """Give each sample its root. All see the same stretches of the prompt.
 
     A single sample goes on with the prompt's last stretch; several see it closed, and each draws
     its first token from the law after the prompt.
+
+    Args:
+        samples: The samples of one request.
+        ids: The prompt's tokens, in canonical order.
+        tree: Where they are planted.
     """
-    prompt = samples[0].request.prompt
-    first = _prompt_branch(samples[0], tree, prompt)
-    _start(samples[0], first, len(prompt))
+    first = _prompt_branch(samples[0], ids, tree)
+    _start(samples[0], first, len(ids))
     if len(samples) == 1:
         return
     last = first.stretch
@@ -33,7 +37,7 @@ def plant(samples: Sequence[Sample], tree: BranchTree) -> None:
         for seen in branch.visible:
             seen.holders += 1
         branch.parts = [*shared, stretch]
-        _start(sample, branch, len(prompt))
+        _start(sample, branch, len(ids))
 
 
 def _start(sample: Sample, root: Branch, prompt_tokens: int) -> None:
@@ -44,15 +48,14 @@ def _start(sample: Sample, root: Branch, prompt_tokens: int) -> None:
     sample.path_end = sample.first_position + sample.request.path_limit
 
 
-def _prompt_branch(
-    sample: Sample, tree: BranchTree, prompt: Sequence[int] | ParallelTrace
-) -> Branch:
+def _prompt_branch(sample: Sample, ids: Sequence[int], tree: BranchTree) -> Branch:
+    prompt = sample.request.prompt
     root = Branch(sample, None, (sample.index,), tree.new_stretch((), (), 0))
     if isinstance(prompt, ParallelTrace):
         root.parts = []
         _replant(root, tree, prompt, prompt.tree)
     else:
-        _give(root.stretch, sample.request.prompt_ids(), tree)
+        _give(root.stretch, ids, tree)
     return root
 
 

@@ -69,11 +69,10 @@ class KVStore:
         """Return how many blocks a stretch lacks to compute ``tokens`` more."""
         return -(-max(tokens - stretch.room(self.block_size), 0) // self.block_size)
 
-    def supply(self, stretch: Stretch, tokens: int) -> None:
-        """Give a stretch the blocks that it lacks; they must be free."""
-        lacking = self.shortage(stretch, tokens)
-        stretch.blocks += self.pool.allocate(lacking)
-        stretch.fills += [0] * lacking
+    def supply(self, stretch: Stretch, count: int) -> None:
+        """Give a stretch ``count`` more blocks; they must be free."""
+        stretch.blocks += self.pool.allocate(count)
+        stretch.fills += [0] * count
 
     def fill(self, stretch: Stretch, tokens: int) -> list[tuple[int, int, int]]:
         """Count ``tokens`` more as computed; return their places as (block, first slot, count)."""
@@ -81,6 +80,8 @@ class KVStore:
         for entry in range(stretch.borrowed, len(stretch.blocks)):
             used = stretch.fills[entry]
             taken = min(self.block_size - used, tokens)
+            if tokens == 0:
+                break
             if taken:
                 places.append((stretch.blocks[entry], used, taken))
                 stretch.fills[entry] += taken
@@ -89,7 +90,7 @@ class KVStore:
 
     def remember(self, stretch: Stretch) -> None:
         """Let later requests find what is computed of a stretch, its last, unfilled block too."""
-        if stretch.computed == 0 or not self.config.prefix_cache:
+        if not self.config.prefix_cache or stretch.computed == 0:
             return
         stretch.seal(self.block_size)
         if stretch.version != self.version:

@@ -3,69 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from rlcore.data.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 from rlcore.errors import CheckpointError, ConfigError
 from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.diffused import check_diffusion, diffuse
 from rlcore.inference.engine import Engine
 from rlcore.inference.errors import EngineError, RequestError, RequestTooLargeError
+from rlcore.inference.generated import Generated, occurrences
 from rlcore.inference.handles import RequestHandle
 from rlcore.inference.progress import ProgressLine
 from rlcore.inference.prompts import encode_prompt
 from rlcore.inference.request import ParallelOptions, Request
 from rlcore.inference.stop_watch import StopWatch
-from rlcore.inference.trace import ParallelTrace
 from rlcore.nn.transformer.model import Transformer
 from rlcore.nn.transformer.pretrained import from_pretrained
-
-if TYPE_CHECKING:
-    from rlcore.inference.decoding import DecodeResult
 
 GENERATION_FILE = "generation_config.json"
 MAX_GENERATION_BYTES = 1 << 20
 _REPEAT = 0x9E3779B97F4A7C15  # odd: repeated prompts get seeds of their own
-
-
-@dataclass(frozen=True, eq=False)
-class Generated:
-    """One answer.
-
-    Attributes:
-        prompt_index: Which prompt it answers.
-        sample: Which of its ``n`` answers.
-        prompt_ids: The prompt's tokens.
-        token_ids: The answer's tokens, an end token included. With forks they stand in the
-            canonical order, branch after branch, forced tags included.
-        log_probs: Log-probability in nats of each under the law that it was drawn from; at
-            temperature 0, where that law is certain, under the model itself. 0 for forced tokens.
-        raw_log_probs: Under the softmax of the model's logits. A masked-diffusion model has
-            ``log_probs`` alone.
-        finish_reason: ``stop``, ``length``, or what ended a request with forks.
-        text: The text, without special tokens and without a stop string; ``None`` where there is no
-            tokenizer.
-        trace: Positions, forks, versions of the weights; ``None`` for masked diffusion.
-        commit_steps: Masked diffusion: the pass in which each token was committed.
-        passes: How often the model was run for it.
-    """
-
-    prompt_index: int
-    sample: int
-    prompt_ids: list[int]
-    token_ids: list[int]
-    log_probs: list[float]
-    raw_log_probs: list[float] | None
-    finish_reason: str
-    text: str | None = None
-    trace: ParallelTrace | None = None
-    commit_steps: list[int] | None = None
-    passes: int = 0
 
 
 class LLM:
@@ -192,8 +154,18 @@ class LLM:
             seed=seed,
         )
         if not self.model.config.causal:
-            self._check_diffusion(parallel, max_path_tokens, ignore_eos, repetition_penalty)
-            return self._diffuse(ids, max_new_tokens, sampling, n, stops, decoding)
+            check_diffusion(parallel, max_path_tokens, ignore_eos, repetition_penalty)
+            return diffuse(
+                self.model,
+                ids,
+                max_new_tokens,
+                sampling,
+                n=n,
+                stops=stops,
+                decoding=decoding,
+                max_rows=self._config.max_rows,
+                spell=self._text,
+            )
         if decoding is not None:
             raise ConfigError("decoding is for masked-diffusion models; this model is causal")
         request = Request(
@@ -264,85 +236,6 @@ class LLM:
             return None
         return self.tokenizer.decode(ids, skip_special=True, errors="replace")
 
-    # -- masked diffusion -------------------------------------------------------------------------
-
-    @staticmethod
-    def _check_diffusion(
-        parallel: ParallelOptions | None, path: int | None, ignore_eos: bool, penalty: float
-    ) -> None:
-        for name, given in (
-            ("parallel", parallel is not None),
-            ("max_path_tokens", path is not None),
-            ("ignore_eos", ignore_eos),
-            ("repetition_penalty", penalty != 1.0),
-        ):
-            if given:
-                raise ConfigError(
-                    f"{name} is for causal models; this one is a masked-diffusion model"
-                )
-
-    def _diffuse(
-        self,
-        prompts: list[list[int]],
-        length: int,
-        sampling: SamplingParams,
-        n: int,
-        stops: tuple[str, ...],
-        decoding: Mapping[str, Any] | None,
-    ) -> list[Generated]:
-        from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
-
-        if not prompts:
-            return []
-        settings = {"temperature": sampling.temperature, **(decoding or {})}
-        laws = list(settings.get("logit_transforms") or [])
-        laws += [{"name": "top_k", "k": sampling.top_k}] if sampling.top_k else []
-        laws += [{"name": "top_p", "p": sampling.top_p}] if sampling.top_p < 1.0 else []
-        denoiser: Any = TransformerDenoiser(self.model)
-        pipeline = build_decoder({**settings, "logit_transforms": laws}, denoiser)
-        device = next(self.model.parameters()).device
-        rows = range(0, len(prompts), max(1, self._config.max_rows // n))
-        numbers = _occurrences(prompts)
-        results = []
-        for start in rows:
-            part = slice(start, start + rows.step)
-            batch = PromptBatch.from_lists(prompts[part], row_ids=numbers[part], device=device)
-            results.append(pipeline.generate(batch.repeat(n), length, seed=sampling.seed))
-        return [
-            self._committed(prompts, result, row, start * n + row, n, stops)
-            for start, result in zip(rows, results, strict=True)
-            for row in range(len(result.tokens))
-        ]
-
-    def _committed(
-        self,
-        prompts: list[list[int]],
-        result: DecodeResult,
-        row: int,
-        number: int,
-        n: int,
-        stops: tuple[str, ...],
-    ) -> Generated:
-        length = int(result.useful_length()[row])
-        ids = result.tokens[row, :length].tolist()
-        ended = result.eos_id is not None and ids[-1:] == [result.eos_id]
-        text = self._text(ids)
-        places = [text.find(stop) for stop in stops if text is not None and stop in text]
-        if places and text is not None:
-            text, ended = text[: min(places)], True
-        return Generated(
-            prompt_index=number // n,
-            sample=number % n,
-            prompt_ids=list(prompts[number // n]),
-            token_ids=ids,
-            log_probs=result.log_probs[row, :length].tolist(),
-            raw_log_probs=None,
-            finish_reason="stop" if ended else "length",
-            text=text,
-            commit_steps=result.commit_step[row, :length].tolist(),
-            passes=int(result.nfe[row]),
-        )
-
     # -- weights ----------------------------------------------------------------------------------
 
     def _parameter_versions(self) -> tuple[int, ...]:
@@ -383,20 +276,9 @@ def _end_ids_of(folder: Path) -> set[int]:
     return set(ids)
 
 
-def _occurrences(prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Return how many equal prompts stand before each."""
-    seen: Counter[tuple[int, ...]] = Counter()
-    numbers = []
-    for prompt in prompts:
-        key = tuple(prompt)
-        numbers.append(seen[key])
-        seen[key] += 1
-    return numbers
-
-
 def _seeds(prompts: Sequence[Sequence[int]], seed: int) -> list[int]:
     """Return the seed of each prompt: the same, but for those that stand in the list again."""
-    return [seed + _REPEAT * number for number in _occurrences(prompts)]
+    return [seed + _REPEAT * number for number in occurrences(prompts)]
 
 
 def _submit(engine: Engine, request: Request, number: int) -> RequestHandle:

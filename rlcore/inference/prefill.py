@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from rlcore.inference.branches import Stretch
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A part of a stretch that one step computes.
 
     Attributes:
@@ -24,7 +24,7 @@ class Chunk:
         blocks, fills: What the last of them sees, itself included.
     """
 
-    ids: list[int]
+    ids: array[int]
     position: int
     places: list[tuple[int, int, int]]
     blocks: list[int]
@@ -87,17 +87,15 @@ class PrefillBatch:
     def of(cls, chunks: Sequence[Chunk], block_size: int) -> PrefillBatch:
         """Pack chunks."""
         counts = [len(chunk.ids) for chunk in chunks]
-        width = max(len(chunk.blocks) for chunk in chunks)
-        table = np.zeros((len(chunks), width), np.int32)
-        fill = np.zeros((len(chunks), width), np.int32)
-        for row, chunk in enumerate(chunks):
-            table[row, : len(chunk.blocks)] = chunk.blocks
-            fill[row, : len(chunk.fills)] = chunk.fills
-        pieces = [(chunk.position, len(chunk.ids)) for chunk in chunks]
+        widths = np.asarray([len(chunk.blocks) for chunk in chunks])
+        listed = np.arange(widths.max()) < widths[:, None]
+        table, fill = np.zeros(listed.shape, np.int32), np.zeros(listed.shape, np.int32)
+        table[listed] = [block for chunk in chunks for block in chunk.blocks]
+        fill[listed] = [count for chunk in chunks for count in chunk.fills]
         places = [place for chunk in chunks for place in chunk.places]
         return cls(
-            ids=np.concatenate([np.asarray(chunk.ids, np.int64) for chunk in chunks]),
-            positions=_ranges([start for start, _ in pieces], [count for _, count in pieces]),
+            ids=np.frombuffer(bytearray().join([chunk.ids for chunk in chunks]), np.int64),
+            positions=_ranges([chunk.position for chunk in chunks], counts),
             slots=_ranges(
                 [block * block_size + slot for block, slot, _ in places],
                 [count for _, _, count in places],

@@ -97,19 +97,22 @@ class Request:
     def prompt_ids(self) -> list[int]:
         """Return the prompt's ids, in canonical order."""
         if isinstance(self.prompt, Sequence):
-            return [int(token) for token in self.prompt]
+            return list(map(int, self.prompt))
         ids: list[int] = self.prompt.ids.tolist()
         return ids
 
-    def check_ids(self, vocab_size: int) -> None:
-        """Raise ``RequestError`` unless all token ids lie in the vocabulary."""
-        groups: dict[str, Sequence[int]] = {
-            "prompt": self.prompt_ids(),
-            "stop_ids": self.stop_ids,
-        }
-        groups |= {f"stop_sequences[{i}]": ids for i, ids in enumerate(self.stop_sequences)}
-        for name, ids in groups.items():
-            check_ids(ids, vocab_size, name)
+    def checked_ids(self, vocab_size: int) -> list[int]:
+        """Return the prompt's ids, in canonical order.
+
+        Raises:
+            RequestError: One of them, or of the ids that stop a branch, is not in the vocabulary.
+        """
+        prompt = self.prompt_ids()
+        check_ids(prompt, vocab_size, "prompt")
+        check_ids(self.stop_ids, vocab_size, "stop_ids")
+        for i, ids in enumerate(self.stop_sequences):
+            check_ids(ids, vocab_size, f"stop_sequences[{i}]")
+        return prompt
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:

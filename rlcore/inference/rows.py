@@ -34,7 +34,10 @@ class RowTable:
         vocab_size: Tokens that a repetition penalty tells apart.
 
     Attributes:
-        active: int8 ``[R]``: ``IDLE``, ``NORMAL`` or ``REPLAY``.
+        longs, ints, floats: int64, int32 and float32 ``[3, R]``, of which the first three fields of
+            each type are views.
+        lists: int32 ``[2, R, M]``, of which ``table`` and ``fill`` are views.
+        active: int32 ``[R]``: ``IDLE``, ``NORMAL`` or ``REPLAY``.
         token: int64 ``[R]``, the token that the next step feeds (on a GPU only when seated).
         position: int64 ``[R]``, its position.
         tail: int32 ``[R]``, entry of the block list that is being filled.
@@ -50,18 +53,16 @@ class RowTable:
     def __init__(self, rows: int, width: int, block_size: int, vocab_size: int) -> None:
         self.block_size = block_size
         self.vocab_size = vocab_size
-        self.active = np.zeros(rows, np.int8)
-        self.token = np.zeros(rows, np.int64)
-        self.position = np.zeros(rows, np.int64)
-        self.tail = np.zeros(rows, np.int32)
+        # What a GPU gets of a row lies together by type: a few copies bring over all of it.
+        self.longs = np.zeros((3, rows), np.int64)
+        self.token, self.position, self.key = self.longs
+        self.ints = np.zeros((3, rows), np.int32)
+        self.active, self.tail, self.top_k = self.ints
+        self.floats = np.ones((3, rows), np.float32)
+        self.temperature, self.top_p, self.penalty = self.floats
+        self.lists = np.zeros((2, rows, width), np.int32)
+        self.table, self.fill = self.lists
         self.width = np.zeros(rows, np.int32)
-        self.table = np.zeros((rows, width), np.int32)
-        self.fill = np.zeros((rows, width), np.int32)
-        self.key = np.zeros(rows, np.int64)
-        self.temperature = np.ones(rows, np.float32)
-        self.top_k = np.zeros(rows, np.int32)
-        self.top_p = np.ones(rows, np.float32)
-        self.penalty = np.ones(rows, np.float32)
         self.seen: NDArray[np.int32] | None = None
         self.remaining = np.zeros(rows, np.int64)
         self.tenant = np.zeros(rows, np.int64)
@@ -78,6 +79,11 @@ class RowTable:
     def free(self) -> int:
         """Rows without a branch."""
         return len(self._free)
+
+    @property
+    def taken(self) -> int:
+        """Rows that decode or wait for their prefill."""
+        return len(self.active) - len(self._free)
 
     def take(self) -> int:
         """Return the lowest free row: few active rows then fit a small CUDA graph."""

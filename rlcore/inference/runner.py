@@ -23,7 +23,7 @@ from rlcore.nn.transformer.config import TransformerConfig
 from rlcore.nn.transformer.memory import KVWrite
 from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
-from rlcore.ops.backends import Backend, is_installed
+from rlcore.ops.backends import Backend, is_installed, resolve_backend
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
 
 CPU_POOL_BYTES = 4 << 30
@@ -127,9 +127,9 @@ def pool_size(
 class PagedMemory:
     """The transformer's view of the pool for one batch; see :class:`Memory`."""
 
-    def __init__(self, pool: KVPool, batch: PagedBatch, backend: Backend = "auto") -> None:
+    def __init__(self, pool: KVPool, batch: PagedBatch) -> None:
         self.keys, self.values = pool.keys, pool.values
-        self.batch, self.backend = batch, backend
+        self.batch = batch
 
     def cache(self, layer: int) -> KVWrite:
         """Return where the layer's new keys and values go."""
@@ -137,29 +137,26 @@ class PagedMemory:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return the attention over the blocks that each row lists."""
-        return paged_attention(
-            q, self.keys[layer], self.values[layer], self.batch, backend=self.backend
-        )
+        return paged_attention(q, self.keys[layer], self.values[layer], self.batch)
 
 
-def decode_backend(asked: Backend, model: Transformer) -> Backend:
-    """Return the kernels of decode steps: ``auto`` takes numba's on a CPU, where it is installed.
+def cpu_backend(asked: Backend, model: Transformer) -> Backend:
+    """Return the kernels of the forward pass and the sampler: ``auto`` takes numba's where it can.
 
     Raises:
         ConfigError: numba cannot run this model.
+        MissingDependencyError: It is not installed.
     """
-    weight, exact = model.embed.weight, not model.config.float32_statistics
-    fits = weight.device.type == "cpu" and (
-        weight.dtype == torch.float32 or (weight.dtype == torch.float64 and exact)
-    )
-    if asked == "auto":
-        return "numba" if fits and is_installed("numba") else "auto"
-    if asked == "numba" and not fits:
-        raise ConfigError(
-            "engine.backend numba wants a float32 or float64 model on a CPU (float64 without "
-            f"float32_statistics), got {weight.dtype} on {weight.device.type}"
-        )
-    return asked
+    if asked not in ("auto", "numba") or (asked == "auto" and not is_installed("numba")):
+        return asked
+    if asked == "numba":
+        resolve_backend("numba", torch.empty(0, dtype=torch.float32, device="cpu"))
+    from rlcore.nn.transformer.numba_pass import why_not
+
+    reason = why_not(model)
+    if asked == "numba" and reason is not None:
+        raise ConfigError(f"engine.backend numba cannot run this model: {reason}")
+    return "auto" if reason is not None else "numba"
 
 
 class EagerRunner:
@@ -169,7 +166,7 @@ class EagerRunner:
         model: In evaluation mode.
         pool: Its keys and values.
         device: Where they are.
-        backend: Kernels of steps that only decode; see :func:`decode_backend`.
+        backend: Kernels of the forward pass and the sampler; see :func:`cpu_backend`.
 
     Attributes:
         observe: Called with (rows, logits ``[n, V]``) of each step where it is set.
@@ -182,7 +179,12 @@ class EagerRunner:
         self, model: Transformer, pool: KVPool, device: torch.device, backend: Backend = "auto"
     ) -> None:
         self.model, self.pool, self.device = model, pool, device
-        self.backend = decode_backend(backend, model)
+        self.backend = cpu_backend(backend, model)
+        self._forward: Callable[[Tensor, Tensor, PagedBatch, int], Tensor] = self._forward_torch
+        if self.backend == "numba":
+            from rlcore.nn.transformer.numba_pass import NumbaPass
+
+            self._forward = NumbaPass(model, pool.keys, pool.values)
         self.observe: Callable[[NDArray[np.int64], Tensor], None] | None = None
 
     @torch.inference_mode()
@@ -198,18 +200,11 @@ class EagerRunner:
             max_query=packed.max_query,
             max_blocks=packed.table.shape[1],
         )
-        # The compiled loops are for one token a row: prompts are products of matrices.
-        backend = self.backend if prefill is None else "auto"
-        hidden = self.model.hidden(
-            self._put(packed.ids),
-            positions=self._put(packed.positions),
-            memory=PagedMemory(self.pool, batch, backend),
-            backend=backend,
-        )
+        ids, positions = self._put(packed.ids), self._put(packed.positions)
+        logits = self._forward(ids, positions, batch, len(fed))
         if len(fed) == 0:
             launch.result = Drawn(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
             return
-        logits = self.model.head(hidden[len(packed.ids) - len(fed) :])
         if self.observe is not None:
             self.observe(fed, logits)
         drawn = sample(logits, self._settings(rows, fed), backend=self.backend)
@@ -218,6 +213,14 @@ class EagerRunner:
         tokens, log_probs, raw = (x.cpu().numpy() for x in drawn)
         rows.token[fed] = tokens
         launch.result = Drawn(tokens, log_probs, raw)
+
+    def _forward_torch(
+        self, ids: Tensor, positions: Tensor, batch: PagedBatch, last: int
+    ) -> Tensor:
+        """Return the logits ``[last, V]`` of the last packed tokens."""
+        memory = PagedMemory(self.pool, batch)
+        hidden = self.model.hidden(ids, positions=positions, memory=memory)
+        return self.model.head(hidden[len(ids) - last :])
 
     def _settings(self, rows: RowTable, fed: NDArray[np.int64]) -> SamplingRows:
         """Return the rows' settings; what is off in all of them is left out."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,37 +98,36 @@ class Scheduler:
 
     def _supply(self, branch: Branch) -> bool:
         """Give a branch all blocks that it needs to start; return whether there were enough."""
-        cold = [stretch for stretch in branch.stretches() if not stretch.blocks]
+        stretches = branch.stretches()
+        cold = [stretch for stretch in stretches if not stretch.blocks]
         spare = self.tree_limit - most_blocks(branch.sample, self.store.block_size)
         for stretch in cold:
             self.store.borrow(stretch, tail=spare >= len(branch.sample.branches))
-        wanted = {
-            stretch: max(stretch.target - stretch.computed, 0) for stretch in branch.stretches()
-        }
+        wanted = [max(stretch.target - stretch.computed, 0) for stretch in stretches]
         # The token that is fed first by the row needs a slot too.
-        wanted[branch.stretch] += 1
-        lacking = sum(self.store.shortage(stretch, n) for stretch, n in wanted.items())
-        reserve = len(self.rows.occupied()) + len(self.prefilling)
-        if self.store.pool.free < lacking + reserve and not (
-            self.store.available() >= lacking + reserve and self.store.make_free(lacking + reserve)
+        wanted[-1] += 1
+        lacking = list(map(self.store.shortage, stretches, wanted))
+        needed = sum(lacking) + self.rows.taken
+        if self.store.pool.free < needed and not (
+            self.store.available() >= needed and self.store.make_free(needed)
         ):
             for stretch in cold:
                 self.store.cool(stretch)
             return False
-        for stretch, tokens in wanted.items():
-            self.store.supply(stretch, tokens)
+        for stretch, count in zip(stretches, lacking, strict=True):
+            self.store.supply(stretch, count)
         return True
 
     def prefill_batch(self) -> PrefillBatch | None:
         """Take the next known tokens to compute, and seat the branches that then lack none."""
         left = self.config.prefill_chunk
         chunks: list[Chunk] = []
-        for branch in sorted(self.prefilling, key=Branch.order_key):
+        for branch in sorted(self.prefilling, key=attrgetter("order")):
             # Seating one branch can end its sample, and the others with it.
             if branch.state is not State.PREFILL:
                 continue
-            left = self._take_chunks(branch, left, chunks)
-            if all(stretch.computed >= stretch.target for stretch in branch.stretches()):
+            left, done = self._take_chunks(branch, left, chunks)
+            if done:
                 self.prefilling.remove(branch)
                 self._seat(branch)
         if not chunks or self._seat_riders(chunks):
@@ -165,15 +165,18 @@ class Scheduler:
             self.rows.empty(row)
         self._riders.clear()
 
-    def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> int:
-        before = left
+    def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> tuple[int, bool]:
+        """Take up to ``left`` tokens of a branch; return what is left, and if it lacks none."""
+        before, done = left, True
         for stretch in branch.stretches():
             first = stretch.computed
-            tokens = min(stretch.target - first, left)
+            due = stretch.target - first
+            tokens = min(due, left)
             if tokens > 0:
                 chunks.append(Chunk.of(stretch, first, self.store.fill(stretch, tokens)))
                 left -= tokens
-            if stretch.computed < stretch.target:
+            if tokens < due:
+                done = False
                 break
             if tokens > 0:
                 self.store.remember(stretch)
@@ -181,7 +184,7 @@ class Scheduler:
         if before > left:
             branch.sample.intervals.append((self.launched, self.launched))
         self.prefill_tokens += before - left
-        return left
+        return left, done
 
     def _seat(self, branch: Branch) -> None:
         blocks, fills = block_list(branch)
@@ -270,7 +273,7 @@ class Scheduler:
 
     def _must_run(self, sample: Sample) -> bool:
         """Return whether a sample is the oldest with something to do, and nothing of it runs."""
-        oldest = min(branch.order_key()[:2] for branch in self._live())
+        oldest = min(branch.order[:2] for branch in self._live())
         running = sample.in_state(State.DECODE, State.PREFILL)
         return (sample.arrival, sample.index) == oldest and not running
 
@@ -351,7 +354,8 @@ class Scheduler:
 
     def note_peak(self, sample: Sample) -> None:
         """Record how many blocks a sample has, before it has fewer."""
-        blocks = {block for stretch in sample.stretches() for block in stretch.blocks}
+        blocks: set[int] = set()
+        blocks.update(*(stretch.blocks for stretch in sample.stretches()))
         for branch in sample.in_state(State.DECODE):
             own = slice(branch.base, self.rows.width[branch.row])
             blocks.update(self.rows.table[branch.row, own].tolist())

@@ -170,7 +170,7 @@ class TagDriver:
                 self.engine.end_branch(branch, "closed")
 
     def _fork(self, branch: Branch) -> None:
-        labels = outline_labels(branch.stretch.ids, self.schema)
+        labels = outline_labels(branch.stretch.ids.tolist(), self.schema)
         most = self.options.max_branches or self.schema.max_branches
         deepest = self.options.max_depth or self.schema.max_depth
         if len(labels) > most:

@@ -173,21 +173,20 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
     tree = writer.branch(sample.root, ())
     pieces = [s for s in writer.stretches if s.ids]
 
-    def column(name: str, dtype: type) -> NDArray[Any]:
+    def column(name: str) -> NDArray[Any]:
         # Copied at once: a buffer that is looked at cannot grow.
-        return np.concatenate([np.frombuffer(getattr(s, name), dtype) for s in pieces])
+        return np.concatenate([getattr(s, name) for s in pieces])
 
-    kinds = column("kinds", np.int8)
+    kinds = column("kinds")
     gs, ps = _intervals(writer)
-    positions = np.concatenate([np.arange(s.start, s.end) for s in pieces])
     return ParallelTrace(
-        ids=np.concatenate([np.asarray(s.ids, np.int64) for s in pieces]),
-        positions=positions,
+        ids=column("ids"),
+        positions=np.concatenate([np.arange(s.start, s.end) for s in pieces]),
         forced=kinds == FORCED,
         drawn=kinds == DRAWN,
-        log_probs=column("log_probs", np.float64),
-        raw_log_probs=column("raw_log_probs", np.float64),
-        versions=column("versions", np.int64),
+        log_probs=column("log_probs"),
+        raw_log_probs=column("raw_log_probs"),
+        versions=column("versions"),
         gs=gs,
         ps=ps,
         tree=tree,
@@ -195,7 +194,7 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
         turn_start=turn_start,
         finish_reason=reason,
         invalid_fork=sample.invalid_fork,
-        critical_path_steps=int(positions.max()) + 1 - sample.first_position,
+        critical_path_steps=max(s.end for s in pieces) - sample.first_position,
         forward_passes=sample.forward_passes(),
         prefill_tokens=sample.prefill_tokens,
         n_forks=sample.n_forks,

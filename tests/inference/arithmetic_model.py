@@ -177,6 +177,7 @@ def check_counts(engine: Engine) -> None:
     wanted = np.zeros(engine.store.pool.num_blocks, np.int64)
     scheduler = engine.scheduler
     seated = {b.stretch: b for b in scheduler.by_row if b is not None and b.state.name == "DECODE"}
+    assert scheduler.rows.taken == len(seated) + len(scheduler.prefilling)
     samples: set[Sample] = set(scheduler.samples.values())
     for stretch in {s for sample in samples for s in sample.stretches()}:
         blocks = stretch.blocks

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from rlcore.errors import ConfigError
+from rlcore.errors import ConfigError, MissingDependencyError
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
 from rlcore.inference.request import Request
@@ -50,13 +55,51 @@ def test_compiled_steps_draw_what_torch_draws(dtype: torch.dtype) -> None:
         assert abs(ours.raw_log_probs - theirs.raw_log_probs).max() <= bound
 
 
-def test_numba_is_taken_where_it_can_run() -> None:
+def test_numba_is_taken_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     model = Transformer(SHAPE)
     assert Engine(model, EngineConfig(num_blocks=8)).runner.backend == "numba"
     half = Transformer(SHAPE).bfloat16()
     assert Engine(half, EngineConfig(num_blocks=8)).runner.backend == "auto"
-    with pytest.raises(ConfigError, match="numba wants a float32 or float64 model on a CPU"):
+    with pytest.raises(ConfigError, match=r"numba cannot run this model: it is torch\.bfloat16"):
         Engine(half, EngineConfig(num_blocks=8, backend="numba"))
+    with monkeypatch.context() as patch:
+        patch.setattr("rlcore.ops.backends._INSTALLED", {"numba": False, "triton": False})
+        assert Engine(model, EngineConfig(num_blocks=8)).runner.backend == "auto"
+        with pytest.raises(MissingDependencyError, match=r"pip install 'rlcore\[fast\]'"):
+            Engine(model, EngineConfig(num_blocks=8, backend="numba"))
     with pytest.raises(ConfigError, match="must be auto, numba or torch, got 'gpu'"):
         EngineConfig(backend="gpu")
+
+
+SCRIPT = """
+import hashlib, torch
+from rlcore.inference.engine import Engine
+from rlcore.inference.config import EngineConfig
+from rlcore.nn.transformer import Transformer
+from tests.inference.test_engine_backends import SHAPE, requests
+
+torch.manual_seed(0)
+engine = Engine(Transformer(SHAPE), EngineConfig(num_blocks=64, block_size=4, backend="numba"))
+digest = hashlib.sha256()
+engine.runner.observe = lambda rows, logits: digest.update(logits.numpy().tobytes())
+for trace in engine.generate(requests()):
+    digest.update(trace.log_probs.tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_compiles_draws_as_one_that_loads_what_was_compiled(tmp_path) -> None:
+    pytest.importorskip("numba")
+    root = Path(__file__).parents[2]
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(root)}
+    command, found, files = [sys.executable, "-c", SCRIPT], [], []
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        found.append(done.stdout.strip())
+        files.append({p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("*.nb?")})
+    assert any(name.startswith("linear_numba._linear") for name in files[0])
+    assert files[0] == files[1]  # nothing was compiled
+    assert len(found[0]) == 64
+    assert found[0] == found[1]

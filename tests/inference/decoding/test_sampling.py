@@ -65,7 +65,9 @@ def test_drawn_tokens_have_the_tempered_law(temperature):
     assert p_value > 1e-3
 
 
-@pytest.mark.parametrize("n", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n", [500, pytest.param(20_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_the_mean_log_prob_of_a_large_vocabulary_is_minus_the_entropy(n):
     """Noise of too few bits draws too few unlikely tokens: the mean is then too high."""
     g = torch.Generator().manual_seed(7)
