@@ -25,7 +25,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("list")(list_kind)
     for command in (explain, schema, doctor, bench):
-        app.command()(command)
+        app.command(command.__name__)(command)
 
 
 def list_kind(

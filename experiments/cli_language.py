@@ -14,7 +14,8 @@ from rlcore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from experiments.generation import Prompt
-    from rlcore.inference.llm import LLM, Generated
+    from rlcore.inference.generated import Generated
+    from rlcore.inference.llm import LLM
 
 KEY_VARIABLE = "RLCORE_API_KEY"
 DirArgument = Annotated[
@@ -43,7 +44,7 @@ TemplateOption = Annotated[
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (generate, chat, serve):
-        app.command()(command)
+        app.command(command.__name__)(command)
 
 
 def generate(

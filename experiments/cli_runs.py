@@ -43,7 +43,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
     app.command("play", cls=_VideoCommand)(play)
     for command in (export, plot, report, ls, show, diff, rm):
-        app.command()(command)
+        app.command(command.__name__)(command)
 
 
 def evaluate(

@@ -28,6 +28,9 @@ SETTINGS = {
     "WANDB_SILENT": "true",
     "HF_HUB_OFFLINE": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Some containers turn TF32 on for float32 matrices; tests claim more than its three digits.
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
 }
 # Set before any test imports torch: its thread pools are sized when it is loaded.
 os.environ.update(SETTINGS)

@@ -342,8 +342,11 @@ def main() -> None:
         text = results[name].get("error") or json.dumps(results[name], indent=1)
         sys.stdout.write(f"{name} {spent:.1f} s\n{text}\n")
         sys.stdout.flush()
-        (args.out / "decode_gpu.json").write_text(json.dumps(results, indent=1))
+        (args.out / "decode_gpu.json").write_text(json.dumps(results, indent=1) + "\n")
         torch.cuda.empty_cache()
+    failed = [name for name in args.sections if "error" in results[name]]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -1,102 +1,113 @@
-"""Generation on a CPU: the engine beside Transformers' ``generate``, in turn, one thread.
+"""``rlcore bench generate``: the engine on a CPU beside Transformers' ``generate``, one thread.
 
 The model has 3.5 M parameters in the Qwen3 layout, random weights, float32; each request has 64
-prompt and 64 new tokens. Run it as ``python -m experiments.bench.generate_cpu --out FOLDER``.
+prompt and 64 new tokens. Both sides have the same weights, prompts and number of new tokens.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from rlcore.inference.config import EngineConfig, SamplingParams
-from rlcore.inference.engine import Engine
-from rlcore.inference.request import Request
-from rlcore.nn.transformer import Transformer, TransformerConfig
-from rlcore.nn.transformer.pretrained import save_pretrained
+from experiments.bench.harness import Row, Side, compare, table
 
 PROMPT, NEW, VOCAB = 64, 64, 1024
 BATCHES = (1, 8, 32)
-SHAPE = TransformerConfig(
-    vocab_size=VOCAB, dim=256, layers=4, heads=8, hidden=704, qk_norm=True, tie_embeddings=True
-)
+TEMPERATURES = {"greedy": 0.0, "sampled": 1.0}
+ROUNDS = 3
+"""Runs of a sample, after one that does not count."""
 
 
-def timed(run: Callable[[], Any]) -> float:
-    """Return the seconds of a run."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def ours(batch: int, temperature: float) -> dict[str, float]:
+    """Return the new tokens per second of the engine."""
+    from rlcore.inference.config import EngineConfig, SamplingParams
+    from rlcore.inference.engine import Engine
+    from rlcore.inference.request import Request
+
+    model, prompts = _bed(batch)
+    engine = Engine(model, EngineConfig(num_blocks=2048, prefix_cache=False))
+    requests = [
+        Request(
+            prompt=prompt,
+            max_new_tokens=NEW,
+            sampling=SamplingParams(temperature=temperature, seed=i),
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+
+    def run() -> int:
+        return sum(len(trace.ids) - PROMPT for trace in engine.generate(requests))
+
+    return _rate(run)
 
 
-def beside_generate(rounds: int, temperature: float) -> dict[str, Any]:
-    """Time both on the same prompts and weights, in turn."""
+def theirs(batch: int, temperature: float) -> dict[str, float]:
+    """Return the new tokens per second of ``generate``."""
+    import torch
     from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(0)
-    model = Transformer(SHAPE)
+    from rlcore.nn.transformer.pretrained import save_pretrained
+
+    model, prompts = _bed(batch)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)
         peer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    engine = Engine(model, EngineConfig(num_blocks=2048, prefix_cache=False))
-    found: dict[str, Any] = {"parameters": sum(p.numel() for p in model.parameters())}
-    for count in BATCHES:
-        ids = torch.randint(0, VOCAB, (count, PROMPT))
-        requests = [
-            Request(
-                prompt=row,
-                max_new_tokens=NEW,
-                sampling=SamplingParams(temperature=temperature, seed=i),
-            )
-            for i, row in enumerate(ids.tolist())
-        ]
+    ids = torch.tensor(prompts)
 
-        def theirs(ids: torch.Tensor = ids) -> Any:
-            with torch.inference_mode():
-                return peer.generate(
-                    ids, attention_mask=torch.ones_like(ids), do_sample=temperature > 0.0,
-                    max_new_tokens=NEW, min_new_tokens=NEW, pad_token_id=0,
-                )  # fmt: skip
+    @torch.inference_mode()
+    def run() -> int:
+        found = peer.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=temperature > 0.0, top_k=0,
+            max_new_tokens=NEW, min_new_tokens=NEW, pad_token_id=0,
+        )  # fmt: skip
+        return int(found.numel() - ids.numel())
 
-        theirs()
-        engine.generate(requests)
-        pairs = [
-            (timed(lambda r=requests: engine.generate(r)), timed(theirs)) for _ in range(rounds)
-        ]
-        ratios = [b / a for a, b in pairs]
-        found[str(count)] = {
-            "ours_tokens_per_s": count * NEW / statistics.median(a for a, _ in pairs),
-            "theirs_tokens_per_s": count * NEW / statistics.median(b for _, b in pairs),
-            "ratio": statistics.median(ratios),
-            "ratios": ratios,
-        }
-    return found
+    return _rate(run)
 
 
-def main() -> None:
-    """Run greedily and with sampling; write ``generate_cpu.json``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {"torch": torch.__version__}
-    for name, temperature in (("greedy", 0.0), ("sampled", 1.0)):
-        results[name] = beside_generate(args.rounds, temperature)
-        sys.stdout.write(f"{name} {json.dumps(results[name], indent=1)}\n")
-        sys.stdout.flush()
-    (args.out / "generate_cpu.json").write_text(json.dumps(results, indent=1))
+def _bed(batch: int) -> tuple[Any, list[list[int]]]:
+    """Return the model and the prompts."""
+    import torch
+
+    from rlcore.nn.transformer import Transformer, TransformerConfig
+
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=VOCAB, dim=256, layers=4, heads=8, hidden=704, qk_norm=True, tie_embeddings=True
+    )
+    model = Transformer(shape).eval()
+    return model, torch.randint(0, VOCAB, (batch, PROMPT)).tolist()
 
 
-if __name__ == "__main__":
-    main()
+def _rate(run: Callable[[], int]) -> dict[str, float]:
+    run()
+    rates = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        made = run()
+        rates.append(made / (time.perf_counter() - start))
+    return {"value": statistics.median(rates)}
+
+
+def generate(
+    repeats: int, say: Callable[[str], None], only: str, keep: Callable[[list[Row]], None]
+) -> list[Row]:
+    """Compare both at each batch size, greedily and with sampling."""
+    rows: list[Row] = []
+    for name, temperature in TEMPERATURES.items():
+        for batch in BATCHES:
+            if only not in f"{name}/{batch}":
+                continue
+            say(f"{name}/{batch} ...")
+            sides = [
+                Side(title, f"{__name__}:{side}", {"batch": batch, "temperature": temperature})
+                for title, side in (("engine", "ours"), ("transformers generate", "theirs"))
+            ]
+            metric = f"{name}, {batch} at once"
+            rows.append(compare(metric, "new tokens/s", *sides, repeats))
+            say(table(rows[-1:]))
+            keep(rows)
+    return rows

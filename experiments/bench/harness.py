@@ -22,7 +22,8 @@ from typing import Any
 from rlcore.errors import RlcoreError
 
 SAMPLE_TIMEOUT_S = 900.0
-_PACKAGES = ("rlcore", "torch", "numpy", "gymnasium", "stable-baselines3", "ray", "ale-py")
+_PACKAGES = ("rlcore", "torch", "numpy", "gymnasium", "stable-baselines3", "ray", "ale-py",
+             "transformers", "numba")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

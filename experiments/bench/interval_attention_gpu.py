@@ -8,7 +8,6 @@ The mask: a prompt, then a block whose equal branches fill 80 % of the row, then
 Forward and backward passes in bfloat16 take turns within one process:
 
 * ``ours``: :mod:`rlcore.ops.attention.tiled`, with the launches of the table there;
-* ``flex``: FlexAttention over the same tiles;
 * ``causal``: torch's fused attention, which sees twice as much and needs no mask: the peer;
 * ``dense``: the same with the mask as a bool matrix.
 
@@ -34,7 +33,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from experiments.bench.gpu_timing import Report, interleaved
 from rlcore.inference.parallel import Block, Span, SpanTree, build_intervals
-from rlcore.ops.attention.dense import AttentionPlan, attention, plan_attention
+from rlcore.ops.attention.dense import attention, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
 from rlcore.ops.attention.tiled_triton import Launch, launches_of, tiled_backward, tiled_forward
 from rlcore.ops.attention.tiles import TILE, tile_lists
@@ -140,19 +139,13 @@ def correct_section() -> dict[str, Any]:
     return errors
 
 
-def contenders(dim: int, flex: bool) -> dict[str, Callable[[], Any]]:
+def contenders(dim: int) -> dict[str, Callable[[], Any]]:
     """Return the calls to be timed."""
     rows, heads = BATCH, HEADS[dim]
     mask = repeated(interval_mask(LENGTH), rows)
     inputs = tensors(rows, LENGTH, heads, dim)
-    plans = {"ours": plan_attention(mask, (rows, LENGTH), inputs[0], "triton")}
-    if flex:
-        plans["flex"] = plan_attention(mask, (rows, LENGTH), inputs[0], "torch")
-
-    def planned(plan: AttentionPlan) -> Callable[..., Tensor]:
-        return lambda q, k, v: attention(q, k, v, plan)
-
-    calls = {name: both_ways(planned(plan), inputs) for name, plan in plans.items()}
+    plan = plan_attention(mask, (rows, LENGTH), inputs[0], "triton")
+    calls = {"ours": both_ways(lambda q, k, v: attention(q, k, v, plan), inputs)}
     others = [x.detach().transpose(1, 2).contiguous().requires_grad_(i < 3)
               for i, x in enumerate(inputs)]  # fmt: skip
     seen = mask.dense()[:1]
@@ -165,14 +158,11 @@ def contenders(dim: int, flex: bool) -> dict[str, Callable[[], Any]]:
     return calls
 
 
-def time_section(dim: int, flex: bool, samples: int = 12) -> dict[str, Any]:
+def time_section(dim: int, samples: int = 12) -> dict[str, Any]:
     """Times of forward and backward passes, and their ratios to the peers."""
-    calls = contenders(dim, flex)
+    calls = contenders(dim)
     times = interleaved({name: Call(call) for name, call in calls.items()}, 1, samples)  # type: ignore[misc]
-    ratios = {
-        f"{name}/{peer}": times[name]["us"] / times[peer]["us"]
-        for name in ("ours", "flex") if name in times for peer in BARS
-    }  # fmt: skip
+    ratios = {f"ours/{peer}": times["ours"]["us"] / times[peer]["us"] for peer in BARS}
     return {
         "shape": [BATCH, LENGTH, HEADS[dim], dim],
         **times,
@@ -250,14 +240,10 @@ def main() -> None:
     report.results["tile"] = TILE
     report.section("counts", count_section)
     report.section("correct", correct_section)
-    report.section("dim64", lambda: time_section(64, flex=False))
-    report.section("dim128", lambda: time_section(128, flex=False))
+    report.section("dim64", lambda: time_section(64))
+    report.section("dim128", lambda: time_section(128))
     report.section("launches64", lambda: launch_section(64, until - 18))
     report.section("launches128", lambda: launch_section(128, until - 12))
-    if time.perf_counter() < until - 12:
-        report.section("dim64_flex", lambda: time_section(64, flex=True, samples=6))
-    else:
-        report.section("dim64_flex", lambda: {"left_out": f"over {args.seconds} s"})
     report.section("seconds", lambda: time.perf_counter() - begin)
     if report.failed():
         sys.exit(f"failed: {', '.join(report.failed())}")

@@ -307,12 +307,16 @@ def _inputs(batch: Batch, heads: int) -> list[Tensor]:
 
 
 def _flex_part(batch: Batch, heads: int, options: dict[str, Any]) -> Callable[[], Any]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    from rlcore.ops.attention.tiles import block_mask
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     q, k, v, g = _inputs(batch, heads)
-    tiles = block_mask(AttentionMask(documents=batch.documents), tuple(batch.ids.shape))
+    documents = batch.documents
+
+    def seen(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query >= key) & (documents[row, query] == documents[row, key])
+
+    rows, length = documents.shape
+    tiles = create_block_mask(seen, rows, None, length, length, device="cuda")
     compiled = torch.compile(flex_attention)
 
     def run() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.bench.envs import envs
+from experiments.bench.env_rows import envs
+from experiments.bench.generate_cpu import generate
 from experiments.bench.harness import Row, Side, compare, machine, sample, table, write
 from rlcore.errors import ConfigError, RlcoreError
 
@@ -160,7 +161,12 @@ def _decode(repeats: int, say: Say, only: str, keep: Keep) -> list[Row]:
     return decode(repeats, say, only, keep)
 
 
-BENCHES: dict[str, Callable[..., list[Row]]] = {"core": core, "decode": _decode, "envs": envs}
+BENCHES: dict[str, Callable[..., list[Row]]] = {
+    "core": core,
+    "decode": _decode,
+    "envs": envs,
+    "generate": generate,
+}
 
 
 def run_bench(

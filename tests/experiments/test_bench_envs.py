@@ -5,7 +5,7 @@ import pytest
 import envs
 from envs.catalogue import FAMILIES
 from experiments.bench import env_measures
-from experiments.bench import envs as bench
+from experiments.bench import env_rows as bench
 from experiments.bench.harness import Row, Side, against
 from experiments.bench.suite import BENCHES, run_bench
 
@@ -53,6 +53,13 @@ def test_only_the_asked_for_rows_run(monkeypatch):
     assert seen == ["dynamics/lorenz-v0"] * 2
     BENCHES["envs"](1, lambda text: None, "finray/lattice", lambda rows: kept.append(len(rows)))
     assert kept == [1, 2, 3, 4]
+
+
+def test_compiled_forms_meet_two_loops() -> None:
+    """The loop with the same compiled code, and the one that a user gets without asking."""
+    keys = [key for key in bench.plan(1) if key.startswith("subtasks/f110-turn-v0/")]
+    assert keys == [f"subtasks/f110-turn-v0/{end}" for end in ("peer", "target", "peer-numpy")]
+    assert "dynamics/lorenz-v0/peer-numpy" not in bench.plan(1)
 
 
 @pytest.mark.parametrize(

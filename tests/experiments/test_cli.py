@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from experiments import cli
 from experiments.cli_guard import check_agents_package
@@ -93,6 +94,24 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "Usage: rlcore" in out
     assert "\x1b" not in out
+
+
+def test_help_is_that_of_the_whole_application(capsys: pytest.CaptureFixture[str]) -> None:
+    # main() builds the parameters of the named command alone; no help text may differ for it.
+    whole = typer.main.get_command(cli.app)
+    groups = {name: getattr(command, "commands", {}) for name, command in whole.commands.items()}
+    lines = [[], *([name] for name in groups), *([g, c] for g in groups for c in groups[g])]
+    assert ["env", "check"] in lines
+    assert ["run"] in lines
+    for words in lines:
+        whole.main([*words, "--help"], prog_name="rlcore", standalone_mode=False)
+        wanted = capsys.readouterr().out
+        assert cli.main([*words, "--help"]) == 0
+        assert capsys.readouterr().out == wanted, words
+
+
+def test_a_command_may_stand_after_a_double_dash(folder: Path) -> None:
+    assert cli.main(["--", "validate", "small.yaml"]) == 0
 
 
 def test_help_loads_nothing_heavy(repo_root: Path) -> None:

@@ -113,7 +113,13 @@ def _of_environment(speed: Speed, repeats: int) -> dict[str, Callable[[], Row]]:
     name = ", ".join(filter(None, (f"vector form, {speed.num_envs}", backend)))
     ours = _side(name, "env_steps", form="vector", **common)
     peer = _side(NAMES[speed.peer], "env_steps", form=speed.peer, **common)
-    return _rows(speed.id, speed.id, "steps/s", (ours, peer), speed.target, repeats)
+    found = _rows(speed.id, speed.id, "steps/s", (ours, peer), speed.target, repeats)
+    if backend and speed.peer == "plain":  # what somebody writes who says nothing of backends
+        plain = {"kwargs": {k: v for k, v in speed.kwargs.items() if k != "backend"}}
+        name = f"{NAMES[speed.peer]}, numpy"
+        other = _side(name, "env_steps", form=speed.peer, **(common | plain))
+        found[f"{speed.id}/peer-numpy"] = lambda: compare(speed.id, "steps/s", ours, other, repeats)
+    return found
 
 
 def _of_task(task: str, target: float, repeats: int) -> dict[str, Callable[[], Row]]:
