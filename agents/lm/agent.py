@@ -100,6 +100,7 @@ class LMAgent:
             network = self._pretrained(config.pretrained)
         if config.network.dropout:
             add_dropout(network, config.network.dropout)
+        network.attention_dropout = config.network.attention_dropout
         return network
 
     def _pretrained(self, folder: str) -> Transformer:
@@ -194,7 +195,8 @@ class LMAgent:
     @contextlib.contextmanager
     def _randomness(self, network: nn.Module, batch: Batch) -> Iterator[None]:
         """Draw dropout from the batch's own seed and leave the global generators as they were."""
-        if not (self.config.network.dropout and network.training):
+        chosen = self.config.network
+        if not (network.training and (chosen.dropout or chosen.attention_dropout)):
             yield
             return
         device = batch["tokens"].device

@@ -36,6 +36,7 @@ class LMNetworkConfig:
             of its own embedding matrix.
         dropout: Share of embeddings and of what each mixer and MLP adds that is set to 0 in
             training.
+        attention_dropout: Share of the attention's weights, likewise.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -50,10 +51,12 @@ class LMNetworkConfig:
     tie_embeddings: bool = False
     position_tables: tuple[tuple[int, ...], ...] = ()
     dropout: float = 0.0
+    attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must be in [0, 1), got {self.dropout}")
+        for name in ("dropout", "attention_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         self.transformer(TokenSpec(vocab_size=2, length=2), causal=True)
 
     def transformer(self, spec: TokenSpec, *, causal: bool) -> Any:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlcore.inference.rows import NORMAL, RowTable
+from rlcore.ops.backends import resolve_backend
+from rlcore.ops.sampling import Sampled
 
 LEAST_WIDTH = 16
 
@@ -36,11 +38,13 @@ class DeviceRows:
         token, position, key: int64 ``[R]``.
         temperature, top_p, penalty: float32 ``[R]``.
         seen: int32 ``[R, ceil(V / 32)]``, or ``None`` while no row has a penalty.
+        backend: ``triton`` on a GPU, else ``torch``.
         width: W of the tables in use.
     """
 
     def __init__(self, rows: RowTable, device: torch.device) -> None:
         self.host, self.device = rows, device
+        self.backend = resolve_backend("auto", torch.empty(0, device=device))
         count = len(rows.active)
 
         # As on the host: few kernels bring over what has changed.
@@ -160,6 +164,10 @@ class DeviceRows:
             ``[count, W]``.
         """
         table, fill = self.lists(width)[:, :count]
+        if self.backend == "triton":
+            from rlcore.inference.step_triton import advance_triton
+
+            return self.token[:count], *advance_triton(self, count, table, fill), table, fill
         writes = (self.active[:count] == NORMAL).int()
         tail = self.tail[:count]
         used = fill.gather(1, tail.long()[:, None])[:, 0]
@@ -173,3 +181,21 @@ class DeviceRows:
         self.position[:count] += busy
         self.active[:count] = busy
         return ids, positions, torch.where(writes > 0, slots, -1), table, fill
+
+    def record(self, drawn: Sampled, out: Tensor) -> None:
+        """Feed what the first rows drew to their next step, and write it to ``out``.
+
+        Args:
+            drawn: Tokens and log-probabilities.
+            out: int32 ``[3, R]``: tokens, and the bits of both log-probabilities in float32.
+        """
+        if self.backend == "triton":
+            from rlcore.inference.step_triton import record_triton
+
+            record_triton(drawn, self.token, out)
+            return
+        count = len(drawn.tokens)
+        self.token[:count] = drawn.tokens
+        out[0, :count] = drawn.tokens
+        out[1, :count] = drawn.log_probs.float().view(torch.int32)
+        out[2, :count] = drawn.raw_log_probs.float().view(torch.int32)

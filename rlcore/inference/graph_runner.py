@@ -198,10 +198,7 @@ class GraphRunner:
         )
         if rows.seen is not None and key.penalised:
             mark_seen(rows.seen, rows.starts[:count].long(), drawn.tokens)
-        rows.token[:count] = drawn.tokens
-        self._out[0, :count] = drawn.tokens
-        self._out[1, :count] = drawn.log_probs.float().view(torch.int32)
-        self._out[2, :count] = drawn.raw_log_probs.float().view(torch.int32)
+        rows.record(drawn, self._out)
 
     def _prefill(self, prefill: PrefillBatch) -> None:
         batch = PagedBatch(

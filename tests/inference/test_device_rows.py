@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.device_rows import DeviceRows
 from rlcore.inference.engine import Engine
 from rlcore.inference.graph_runner import GraphKey, GraphRunner
 from rlcore.inference.request import Request
-from rlcore.inference.rows import RowTable
+from rlcore.inference.rows import IDLE, NORMAL, REPLAY, RowTable
+from rlcore.ops.sampling import Sampled
 from tests.inference.engine_cases import small_model
+from tests.ops.triton_devices import DEVICES
 
 SHARED = ("token", "position", "key", "active", "tail", "top_k", "temperature", "top_p", "penalty")
+WAYS = [
+    pytest.param("cpu", "torch", id="torch"),
+    *(pytest.param(*device.values, "triton", marks=device.marks) for device in DEVICES),
+]
 
 
 def running(**settings: object) -> GraphRunner:
@@ -68,3 +76,57 @@ def test_fields_of_a_type_lie_together() -> None:
     ):
         for place, name in enumerate(names):
             assert np.shares_memory(getattr(table, group)[place], getattr(table, name))
+
+
+def random_rows(count: int, seed: int) -> RowTable:
+    """Idle, feeding and replaying rows; tails that are empty, partly filled and full."""
+    g = np.random.default_rng(seed)
+    host = RowTable(count, 8, 4, 100)
+    host.active[:] = g.choice([IDLE, NORMAL, REPLAY], count)
+    host.tail[:] = g.integers(0, 7, count)
+    host.table[:] = g.integers(0, 1000, host.table.shape)
+    host.position[:] = g.integers(0, 1 << 40, count)
+    for row, tail in enumerate(host.tail):
+        host.fill[row, :tail] = g.integers(1, 5, tail)
+        host.fill[row, tail] = g.integers(0, 5)
+    host.width[:] = 8
+    host.seated.update(range(count))
+    return host
+
+
+@pytest.mark.parametrize(("device", "backend"), WAYS)
+@pytest.mark.parametrize("count", [1, 9, 150])
+def test_the_device_advances_as_the_host_does(count: int, device: str, backend: str) -> None:
+    host = random_rows(200, count)
+    rows = DeviceRows(host, torch.device(device))
+    rows.backend = backend
+    rows.upload(np.arange(200))
+    ids, positions, slots, table, fill = rows.advance(count, rows.width)
+    fed = np.arange(count)
+    wanted = host.position[fed].copy()
+    busy = host.active[fed] != IDLE
+    np.testing.assert_array_equal(positions.cpu(), wanted)
+    np.testing.assert_array_equal(slots.cpu()[busy], host.advance(fed[busy]))
+    assert bool((slots.cpu()[~busy] == -1).all())
+    np.testing.assert_array_equal(ids.cpu(), host.token[fed])
+    np.testing.assert_array_equal(table.cpu()[:, :8], host.table[fed])
+    np.testing.assert_array_equal(fill.cpu()[:, :8], host.fill[fed])
+    for name in ("active", "tail", "position"):
+        np.testing.assert_array_equal(getattr(rows, name).cpu(), getattr(host, name), err_msg=name)
+
+
+@pytest.mark.parametrize(("device", "backend"), WAYS)
+def test_what_was_drawn_is_fed_next_and_written_down(device: str, backend: str) -> None:
+    rows = DeviceRows(RowTable(100, 8, 4, 100), torch.device(device))
+    rows.backend = backend
+    g = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 100, (70,), generator=g)
+    logs = torch.randn(2, 70, generator=g)
+    out = torch.full((3, 100), 7, dtype=torch.int32, device=device)
+    rows.record(Sampled(tokens.to(device), *(x.to(device) for x in logs)), out)
+    found = out.cpu()
+    assert torch.equal(rows.token[:70].cpu(), tokens)
+    assert torch.equal(found[0, :70].long(), tokens)
+    assert torch.equal(found[1:, :70].contiguous().view(torch.float32), logs)
+    assert bool((found[:, 70:] == 7).all())
+    assert not rows.token[70:].any()

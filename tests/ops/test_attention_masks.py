@@ -273,3 +273,5 @@ def test_plans_that_cannot_be_made_are_refused() -> None:
         plan_attention(AttentionMask(), (1, 4), q, "numba")
     with pytest.raises(ConfigError, match="wants"):
         plan_attention(AttentionMask(), (1, 4), q, "triton")
+    with pytest.raises(ConfigError, match="dropout wants backend 'torch', got 'reference'"):
+        plan_attention(AttentionMask(), (1, 4), q, "reference", dropout=0.1)

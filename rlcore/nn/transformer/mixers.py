@@ -22,14 +22,14 @@ class Context:
         plan: Which keys a query sees, of rows; ``None`` with a memory.
         rotary: ``(cos, sin)`` of the positions, or ``None``.
         memory: The KV cache, of packed tokens; ``None`` for rows.
-        few_rows: Whether linear layers take the norm before them and the addition after them along;
-            see :mod:`rlcore.ops.fused_linear`.
+        fused: Whether linear layers take the norm before them and the addition after them along,
+            and the residual stream is written over; see :mod:`rlcore.ops.fused_linear`.
     """
 
     plan: AttentionPlan | None
     rotary: tuple[Tensor, Tensor] | None
     memory: Memory | None
-    few_rows: bool = False
+    fused: bool = False
 
 
 class Attention(nn.Module):

@@ -29,9 +29,6 @@ from rlcore.ops.backends import HALF_AND_SINGLE
 from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
 from rlcore.ops.routing import Routed
 
-FEW_ROWS = 64
-"""Packed tokens up to which norms and additions ride along with linear layers."""
-
 
 class Block(nn.Module):
     """``x + mixer(norm(x))``, then ``x + mlp(norm(x))``."""
@@ -56,18 +53,19 @@ class Block(nn.Module):
         if isinstance(self.mlp, MixtureOfExperts):
             more, routed = self.mlp(self.mlp_norm(x), chosen)
             return x + more, routed
-        if context.few_rows and isinstance(self.mlp_norm, RMSNorm):
+        if context.fused and isinstance(self.mlp_norm, RMSNorm):
             norm, mlp = self.mlp_norm, self.mlp
             gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight)
-            return linear_add(gated, mlp.down.weight, x), None
+            return linear_add(gated, mlp.down.weight, x, overwrite=True), None
         return x + self.mlp(self.mlp_norm(x)), None
 
     def _mixed(self, x: Tensor, context: Context) -> Tensor:
         norm, mixer = self.mixer_norm, self.mixer
-        if context.few_rows and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
+        if context.fused and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
             qkv = mixer.qkv
             projected = norm_linear(x, norm.weight, norm.eps, qkv.weight, qkv.bias)
-            return linear_add(mixer.mix(projected, context), mixer.out.weight, x)
+            mixed = mixer.mix(projected, context)
+            return linear_add(mixed, mixer.out.weight, x, overwrite=True)
         return x + mixer(norm(x), context)  # type: ignore[no-any-return]
 
 
@@ -81,6 +79,7 @@ class Transformer(nn.Module):
         recompute: Whether the activations inside blocks are computed again in the backward pass
             instead of being kept.
         attention_backend: See :mod:`rlcore.ops.attention.dense`; calls with a memory do not use it.
+        attention_dropout: Share of the attention's weights that is dropped in training mode.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -88,6 +87,7 @@ class Transformer(nn.Module):
         self.config = config
         self.recompute = False
         self.attention_backend: AttentionBackend = "auto"
+        self.attention_dropout = 0.0
         self.embed = nn.Embedding(config.vocab_size, config.dim)
         self.position_embeds = nn.ModuleList(
             nn.Embedding(max(table) + 1, config.dim) for table in config.position_tables
@@ -160,11 +160,12 @@ class Transformer(nn.Module):
         if rows is not None:
             shape = (ids.shape[0], ids.shape[1])
             plan = plan_attention(
-                rows, shape, x, self.attention_backend, head_dim=self.config.head_size
-            )
+                rows, shape, x, self.attention_backend, head_dim=self.config.head_size,
+                dropout=self.attention_dropout if self.training else 0.0,
+            )  # fmt: skip
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        few = memory is not None and _few_rows(x)
-        x = self._through_blocks(x, Context(plan, rotary, memory, few), routing)
+        fused = memory is not None and _takes_kernels(x)
+        x = self._through_blocks(x, Context(plan, rotary, memory, fused), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -230,7 +231,6 @@ class Transformer(nn.Module):
         return x
 
 
-def _few_rows(x: Tensor) -> bool:
-    """Return whether packed tokens ``[N, D]`` are so few that kernels should be few too."""
-    fused = x.is_cuda and x.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()
-    return fused and x.dim() == 2 and x.shape[0] <= FEW_ROWS
+def _takes_kernels(x: Tensor) -> bool:
+    """Return whether packed tokens ``[N, D]`` can go through kernels without a gradient."""
+    return x.is_cuda and x.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()

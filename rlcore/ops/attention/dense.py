@@ -49,6 +49,7 @@ class AttentionPlan:
         bounds: Where documents begin and end, for ``varlen``.
         tiled: For the kernels.
         real: Bool ``[B, S]``, keys that may be seen, for the kernel of short rows.
+        dropout: Share of the softmax's weights that is set to 0, the others growing to make up.
     """
 
     backend: str
@@ -57,6 +58,7 @@ class AttentionPlan:
     bounds: Tensor | None = None
     tiled: TiledMask | None = None
     real: Tensor | None = None
+    dropout: float = 0.0
 
 
 def plan_attention(
@@ -66,6 +68,7 @@ def plan_attention(
     backend: AttentionBackend = "auto",
     *,
     head_dim: int | None = None,
+    dropout: float = 0.0,
 ) -> AttentionPlan:
     """Return the mask in the form in which :func:`attention` takes it.
 
@@ -75,11 +78,17 @@ def plan_attention(
         like: A tensor of the queries' device and dtype.
         backend: See above.
         head_dim: Head size of the queries, which ``auto`` minds where it is given.
+        dropout: Share of the softmax's weights to drop, drawn from torch's global generator; only
+            ``torch`` can, which ``auto`` is then.
 
     Raises:
         ConfigError: The mask is of other rows, or the backend cannot run here.
     """
     shape = (shape[0], shape[1])
+    if dropout and backend not in ("auto", "torch"):
+        raise ConfigError(f"attention dropout wants backend 'torch', got {backend!r}")
+    if dropout:
+        backend = "torch"
     if mask.shape not in (None, shape):
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
     if backend == "varlen":
@@ -95,8 +104,9 @@ def plan_attention(
         tiled = tiled_mask(mask, shape, like.device)
         return AttentionPlan(chosen, mask.causal, tiled=tiled)
     if chosen == "torch" and mask.shape is None:
-        return AttentionPlan(chosen, mask.causal)
-    return AttentionPlan(chosen, mask.causal, seen=mask.dense(shape, like.device))
+        return AttentionPlan(chosen, mask.causal, dropout=dropout)
+    seen = mask.dense(shape, like.device)
+    return AttentionPlan(chosen, mask.causal, seen=seen, dropout=dropout)
 
 
 def _short_rows(mask: AttentionMask, shape: tuple[int, int]) -> bool:
@@ -166,8 +176,10 @@ def attention(
     causal = plan.seen is None and plan.causal
     grouped = q.shape[1] != k.shape[1]
     out = scaled_dot_product_attention(
-        q, k, v, attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped
-    )
+        q, k, v,
+        attn_mask=plan.seen, is_causal=causal, scale=scale, enable_gqa=grouped,
+        dropout_p=plan.dropout,
+    )  # fmt: skip
     result: Tensor = out.transpose(1, 2)
     return result
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
 TILE = 128
 """Slots of one step of a program."""
+WARPS = 4
 PROGRAMS = 528
 """A row's list is divided until there are about this many programs: four a multiprocessor."""
 QUERY_TILE = 64
@@ -289,7 +290,7 @@ def _launch_decode(
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         SKIP=batch.prefix is not None, WHOLE=room is None,
         QUERIES=1 if ratio == 1 else max(16, power_of_two(ratio)), DIM=power_of_two(dim, 16),
-        TILE=tile_of(block), WIDTH=power_of_two(width), num_warps=4, **launch_options(q.device),
+        TILE=tile_of(block), WIDTH=power_of_two(width), num_warps=WARPS, **launch_options(q.device),
     )  # fmt: skip
 
 

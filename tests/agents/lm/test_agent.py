@@ -156,9 +156,12 @@ def test_next_token_targets() -> None:
     assert next_token_targets(targets, None).tolist() == [[True, False, True, True, False]]
 
 
+@pytest.mark.parametrize("dropout", [{"dropout": 0.3}, {"attention_dropout": 0.3}])
 @pytest.mark.parametrize("objective", ["causal", "diffusion"])
-def test_random_numbers_follow_from_the_batch_alone(file: TokenFile, objective: str) -> None:
-    agent = make_agent(objective=objective, network={"dropout": 0.3})
+def test_random_numbers_follow_from_the_batch_alone(
+    file: TokenFile, objective: str, dropout: dict[str, float]
+) -> None:
+    agent = make_agent(objective=objective, network=dropout)
     network = make_network(agent)
     batch, _ = read(file, agent)
     torch.manual_seed(5)
@@ -190,6 +193,28 @@ def test_dropout_keeps_the_mean_and_is_off_in_evaluation(file: TokenFile) -> Non
     assert (zeros - 0.5).abs().max() < 0.05
     mean = torch.stack(seen).mean(0)
     torch.testing.assert_close(mean, network.embed(ids), atol=0.12, rtol=0)
+
+
+def test_attention_dropout_drops_weights_of_the_attention_alone(file: TokenFile) -> None:
+    """What a mixer returns keeps its mean, and differs from draw to draw; embeddings do not."""
+    plain, dropped = make_agent(), make_agent(network={"attention_dropout": 0.4})
+    network, other = make_network(plain), make_network(dropped)
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    wanted: list[Tensor] = []
+    network.blocks[0].mixer.register_forward_hook(lambda _, __, out: wanted.append(out))
+    assert torch.equal(network.eval()(ids), other.eval()(ids))
+    seen: list[Tensor] = []
+    inputs: list[Tensor] = []
+    other.blocks[0].mixer.register_forward_hook(lambda _, __, out: seen.append(out))
+    other.blocks[0].mixer.register_forward_hook(lambda _, args, __: inputs.append(args[0]))
+    other.train()
+    for _ in range(4000):
+        other.hidden(ids)
+    assert all(torch.equal(x, inputs[0]) for x in inputs)
+    assert not torch.equal(seen[0], seen[1])
+    draws = torch.stack(seen)
+    spread = draws.std(0).clamp(min=1e-6) / 4000**0.5
+    assert ((draws.mean(0) - wanted[0]).abs() < 5 * spread).all()
 
 
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_weights(file: TokenFile) -> None:

@@ -90,6 +90,11 @@ def test_control_experiments_keep_their_tree_and_hash() -> None:
         ("agent: lm", "agent: {type: lm, normalise: response}", "goes with objective 'diffusion'"),
         ("agent: lm", "agent: {type: lm, eps: 2}", "agent.eps   must be in [0, 1], got 2"),
         ("agent: lm", "agent: {type: lm, network: {dropout: 1}}", "must be in [0, 1), got 1"),
+        (
+            "agent: lm",
+            "agent: {type: lm, network: {attention_dropout: -0.1}}",
+            "network.attention_dropout   must be in [0, 1), got -0.1",
+        ),
         ("agent: lm", "agent: {type: lm, network: {dim: 10, heads: 4}}", "multiple of heads"),
         ("agent: lm", "agent: lm\nlearner: {accumulate: 3}", "must divide data.rows (8), got 3"),
         (

@@ -281,7 +281,7 @@ def test_a_memory_gives_the_logits_of_the_whole_row(name: str, writes: bool) -> 
 
 
 @pytest.mark.parametrize("name", ["plain", "all at once", "experts", "layer norm, no rope"])
-def test_the_form_for_few_rows_gives_the_same_logits(name: str, monkeypatch) -> None:
+def test_the_fused_form_gives_the_same_logits(name: str, monkeypatch) -> None:
     import rlcore.nn.transformer.model as module_under_test
 
     module, ids, results = model(**VARIANTS[name]), tokens(1, 9)[0], []
@@ -292,8 +292,8 @@ def test_the_form_for_few_rows_gives_the_same_logits(name: str, monkeypatch) -> 
             module_under_test, name_,
             lambda *a, _n=name_, _f=original, **k: calls.append(_n) or _f(*a, **k),
         )  # fmt: skip
-    for few in (False, True):
-        monkeypatch.setattr(module_under_test, "_few_rows", lambda x, few=few: few)
+    for fused in (False, True):
+        monkeypatch.setattr(module_under_test, "_takes_kernels", lambda x, fused=fused: fused)
         pool = Pool(module, writes=True)
         pool.count = 9
         with torch.no_grad():
