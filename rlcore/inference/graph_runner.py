@@ -3,7 +3,8 @@
 A graph takes a number of rows from a list of buckets and a width of block lists. It reads what the
 step before drew from device memory and advances the rows itself, so that the host only uploads
 what happened: rows that came or went, blocks that were added. The step after is launched before
-the tokens of this one are read.
+the tokens of this one are read. Prompts have graphs of their own
+(:mod:`rlcore.inference.prefill_graphs`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import bisect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from rlcore.inference.config import EngineConfig
 from rlcore.inference.device_rows import DeviceRows
 from rlcore.inference.prefill import PrefillBatch
+from rlcore.inference.prefill_graphs import Graph, PrefillGraphs
 from rlcore.inference.rows import RowTable
 from rlcore.inference.runner import Drawn, KVPool, Launch, PagedMemory
 from rlcore.nn.transformer.model import Transformer
@@ -44,10 +46,6 @@ class GraphKey:
     width: int
     truncated: bool
     penalised: bool
-
-
-class _Replayable(Protocol):
-    def replay(self) -> None: ...
 
 
 class _Eager:
@@ -79,8 +77,9 @@ class GraphRunner:
         self.buckets = [*buckets, config.max_rows]
         self.rows = DeviceRows(rows, self.device)
         self._on_gpu = self.device.type == "cuda"
-        self._graphs: dict[GraphKey, _Replayable] = {}
+        self._graphs: dict[GraphKey, Graph] = {}
         self._memory: Any = None
+        self.prefills = PrefillGraphs(self._prefill, self.rows.put, self._recorded)
         count = len(rows.active)
         # Tokens and, as bits, two log-probabilities.
         self._out = torch.zeros(3, count, dtype=torch.int32, device=self.device)
@@ -101,7 +100,7 @@ class GraphRunner:
     def launch(self, prefill: PrefillBatch | None, rows: RowTable, launch: Launch) -> None:
         """Run a step; return at once."""
         if prefill is not None:
-            self._prefill(prefill)
+            self.prefills.run(prefill)
         fed = launch.rows
         self.rows.upload(fed)
         if len(fed) == 0:
@@ -153,27 +152,28 @@ class GraphRunner:
                 break
         self.rows.width = before
 
-    def _graph(self, key: GraphKey) -> _Replayable:
+    def _graph(self, key: GraphKey) -> Graph:
         if key not in self._graphs:
-            step = partial(self._step, key)
-            self._graphs[key] = self._capture(step) if self._on_gpu else _Eager(step)
+            with self.rows.idle():
+                self._graphs[key] = self._recorded(partial(self._step, key))
         return self._graphs[key]
 
     @torch.inference_mode()
-    def _capture(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        """Record a step, after a run of it in which all rows are idle."""
+    def _recorded(self, work: Callable[[], None]) -> Graph:
+        """Return a graph of device work, after two runs of it that are for nothing else."""
+        if not self._on_gpu:
+            return _Eager(work)
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        with self.rows.idle():
-            stream.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(stream):
-                for _ in range(2):
-                    step()
-            torch.cuda.current_stream(self.device).wait_stream(stream)
-            torch.cuda.synchronize(self.device)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._memory):
-                step()
-            self._memory = graph.pool()
+        stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(stream):
+            for _ in range(2):
+                work()
+        torch.cuda.current_stream(self.device).wait_stream(stream)
+        torch.cuda.synchronize(self.device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._memory):
+            work()
+        self._memory = graph.pool()
         return graph
 
     def _step(self, key: GraphKey) -> None:
@@ -200,20 +200,5 @@ class GraphRunner:
             mark_seen(rows.seen, rows.starts[:count].long(), drawn.tokens)
         rows.record(drawn, self._out)
 
-    def _prefill(self, prefill: PrefillBatch) -> None:
-        batch = PagedBatch(
-            self._put(prefill.starts),
-            self._put(prefill.table),
-            self._put(prefill.fill),
-            self._put(prefill.slots),
-            max_query=prefill.max_query,
-            max_blocks=prefill.table.shape[1],
-        )
-        self.model.hidden(
-            self._put(prefill.ids),
-            positions=self._put(prefill.positions),
-            memory=PagedMemory(self.pool, batch),
-        )
-
-    def _put(self, array: NDArray[Any]) -> Tensor:
-        return self.rows.put(array)
+    def _prefill(self, ids: Tensor, positions: Tensor, batch: PagedBatch) -> None:
+        self.model.hidden(ids, positions=positions, memory=PagedMemory(self.pool, batch))

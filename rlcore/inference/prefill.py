@@ -6,7 +6,7 @@ import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,10 @@ class PrefillBatch:
             table=table,
             fill=fill,
         )
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Return ids, positions, slots, starts, table and fill."""
+        return self.ids, self.positions, self.slots, self.starts, self.table, self.fill
 
     @property
     def max_query(self) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
-from rlcore.inference.graph_runner import GraphRunner
+from rlcore.inference.prefill_graphs import PrefillGraphs
 from rlcore.inference.request import Request
 from rlcore.inference.scheduler import MOST_RIDERS
 from tests.inference.engine_cases import small_model
@@ -39,9 +39,9 @@ def split_and_merged(engine: Engine, after: list[int]):
 @pytest.mark.parametrize("after", [[11], [11, 12, 13, 14, 15, 16, 17]])
 def test_forks_and_joins_need_no_pass_of_their_own(monkeypatch, after: list[int]) -> None:
     model, passes = small_model(torch.float32), []
-    prefill = GraphRunner._prefill
+    prefill = PrefillGraphs.run
     monkeypatch.setattr(
-        GraphRunner, "_prefill", lambda self, batch: (passes.append(batch), prefill(self, batch))
+        PrefillGraphs, "run", lambda self, batch: (passes.append(batch), prefill(self, batch))
     )
     settings = {"num_blocks": 64, "block_size": 4, "max_rows": 16}
     riding = Engine(model, EngineConfig(overlap=True, **settings))
@@ -61,9 +61,9 @@ def test_forks_and_joins_need_no_pass_of_their_own(monkeypatch, after: list[int]
 
 def test_many_known_tokens_have_a_pass(monkeypatch) -> None:
     passes = []
-    prefill = GraphRunner._prefill
+    prefill = PrefillGraphs.run
     monkeypatch.setattr(
-        GraphRunner, "_prefill", lambda self, batch: (passes.append(batch), prefill(self, batch))
+        PrefillGraphs, "run", lambda self, batch: (passes.append(batch), prefill(self, batch))
     )
     model = small_model(torch.float32)
     for tokens, rows, wanted in ((MOST_RIDERS, 64, 0), (MOST_RIDERS + 1, 64, 1), (9, 8, 1)):

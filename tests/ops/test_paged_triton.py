@@ -56,11 +56,14 @@ def test_long_lists_are_divided(device: str, monkeypatch: pytest.MonkeyPatch) ->
     for count in (60, 0, 100, 9):
         build.row(build.ragged(count), 1)
     batch = build.batch(device)
-    assert paged_triton.parts_of(4 * 2, batch.max_blocks, 16) > 3
-    check(build, batch, (2, 2, 32), device)
-    monkeypatch.setattr(paged_triton, "PROGRAMS", 1)
-    assert paged_triton.parts_of(4 * 2, batch.max_blocks, 16) == 1
-    check(build, batch, (2, 2, 32), device)
+    for heads in (2, 8):  # a key head for each query head, and one for four
+        q, keys = torch.empty(4, heads, 32), torch.empty(1, 16, 2, 32)
+        assert paged_triton.own_parts(q, keys, batch) > 3
+        check(build, batch, (heads, 2, 32), device)
+        with monkeypatch.context() as patch:
+            patch.setattr(paged_triton, "PROGRAMS", {True: 1, False: 1})
+            assert paged_triton.own_parts(q, keys, batch) == 1
+            check(build, batch, (heads, 2, 32), device)
 
 
 def family(

@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from rlcore.ops.attention.paged import PagedBatch
 
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
-TILE = 128
-"""Slots of one step of a program."""
-WARPS = 4
-PROGRAMS = 528
-"""A row's list is divided until there are about this many programs: four a multiprocessor."""
+SHARED_TILE = 128
+"""Slots of one step of a program that serves a group of rows."""
+SHARED_PROGRAMS = 528
+"""A shared list is divided until there are about this many programs: four a multiprocessor."""
+PROGRAMS = {True: 2112, False: 1056}
+"""Likewise a row's own list, by whether each query head has a key head of its own.
+
+These programs are of one warp; measured on an H100 with lists of 72 to 2,176 tokens, 1 to 512 rows.
+"""
+WARP_ELEMENTS = 4096
+"""Numbers of a tile of keys that one warp holds."""
 QUERY_TILE = 64
 """Queries, times query heads of a key head, of a program where a row has several new tokens."""
 
@@ -237,7 +243,7 @@ def paged_attention_triton(
 
 
 def _decode(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: float) -> Tensor:
-    parts = parts_of(batch.rows * keys.shape[2], batch.max_blocks, keys.shape[1])
+    parts = own_parts(q, keys, batch)
     out = torch.empty_like(q)
     room = None if parts == 1 else parts_room(q, parts)
     _launch_decode(q, keys, values, batch, scale, out, room, (0, parts, parts))
@@ -252,8 +258,9 @@ def _decode_shared(
         raise ValueError("no prefix")
     _, block, kv_heads, dim = keys.shape
     groups, members = batch.prefix.members.shape
-    shared = parts_of(groups * kv_heads, batch.max_blocks, block)
-    parts = shared + parts_of(batch.rows * kv_heads, batch.max_blocks, block)
+    tiles = -(-batch.max_blocks * block // shared_tile(block))
+    shared = parts_of(tiles, groups * kv_heads, SHARED_PROGRAMS)
+    parts = shared + own_parts(q, keys, batch)
     room = parts_room(q, parts)
     ratio = q.shape[1] // kv_heads
     _kernels()[1][(kv_heads, groups, shared)](
@@ -262,7 +269,7 @@ def _decode_shared(
         batch.block_table.shape[1], members, parts,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         QUERIES=max(16, power_of_two(members * ratio)), DIM=power_of_two(dim, 16),
-        TILE=tile_of(block), num_warps=4, **launch_options(q.device),
+        TILE=shared_tile(block), num_warps=4, **launch_options(q.device),
     )  # fmt: skip
     out = torch.empty_like(q)
     _launch_decode(q, keys, values, batch, scale, out, room, (shared, parts - shared, parts))
@@ -283,14 +290,16 @@ def _launch_decode(
     _, block, kv_heads, dim = keys.shape
     ratio = q.shape[1] // kv_heads
     width = batch.block_table.shape[1]
+    tile, width_of_head = own_tile(q, keys), power_of_two(dim, 16)
     _kernels()[0][(kv_heads, batch.rows, parts[1])](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
         None if batch.prefix is None else batch.prefix.skip, out, *(room or (None, None, None)),
         scale * math.log2(math.e), width, parts[0], parts[2],
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         SKIP=batch.prefix is not None, WHOLE=room is None,
-        QUERIES=1 if ratio == 1 else max(16, power_of_two(ratio)), DIM=power_of_two(dim, 16),
-        TILE=tile_of(block), WIDTH=power_of_two(width), num_warps=WARPS, **launch_options(q.device),
+        QUERIES=1 if ratio == 1 else max(16, power_of_two(ratio)), DIM=width_of_head, TILE=tile,
+        WIDTH=power_of_two(width), num_warps=min(max(tile * width_of_head // WARP_ELEMENTS, 1), 8),
+        **launch_options(q.device),
     )  # fmt: skip
 
 
@@ -310,10 +319,15 @@ def _extend(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: f
     return out
 
 
-def parts_of(programs: int, max_blocks: int, block: int) -> int:
-    """Return among how many programs a list is divided, from what the host knows."""
-    tiles = -(-max_blocks * block // tile_of(block))
-    return max(1, min(tiles, PROGRAMS // max(programs, 1), 32))
+def parts_of(tiles: int, programs: int, wanted: int) -> int:
+    """Return among how many programs each of ``programs`` divides its ``tiles``."""
+    return max(1, min(tiles, wanted // max(programs, 1), 32))
+
+
+def own_parts(q: Tensor, keys: Tensor, batch: PagedBatch) -> int:
+    """Return among how many programs a row's own list is divided, from what the host knows."""
+    tiles = -(-batch.max_blocks * keys.shape[1] // own_tile(q, keys))
+    return parts_of(tiles, batch.rows * keys.shape[2], PROGRAMS[q.shape[1] == keys.shape[2]])
 
 
 def parts_room(q: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -322,9 +336,18 @@ def parts_room(q: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
     return acc, acc.new_empty(acc.shape[:3]), acc.new_empty(acc.shape[:3])
 
 
-def tile_of(block: int) -> int:
-    """Return the slots of one step for a block size."""
-    return max(TILE, power_of_two(block))
+def own_tile(q: Tensor, keys: Tensor) -> int:
+    """Return the slots of one step over a row's own list."""
+    if q.shape[1] == keys.shape[2]:  # no matrix product
+        tile = 64 if q.shape[0] * keys.shape[2] < 132 else 32
+    else:
+        tile = 16
+    return max(tile, power_of_two(keys.shape[1]))
+
+
+def shared_tile(block: int) -> int:
+    """Return the slots of one step over a shared list for a block size."""
+    return max(SHARED_TILE, power_of_two(block))
 
 
 def power_of_two(number: int, least: int = 1) -> int:
