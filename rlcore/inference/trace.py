@@ -7,7 +7,7 @@ over the whole trace equals the generation branch by branch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,20 +173,20 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
     tree = writer.branch(sample.root, ())
     pieces = [s for s in writer.stretches if s.ids]
 
-    def column(name: str) -> NDArray[Any]:
+    def column(name: str, kind: type[np.generic]) -> NDArray[Any]:
         # Copied at once: a buffer that is looked at cannot grow.
-        return np.concatenate([getattr(s, name) for s in pieces])
+        return _joined([np.frombuffer(getattr(s, name), kind) for s in pieces])
 
-    kinds = column("kinds")
+    kinds = column("kinds", np.uint8)
     gs, ps = _intervals(writer)
     return ParallelTrace(
-        ids=column("ids"),
-        positions=np.concatenate([np.arange(s.start, s.end) for s in pieces]),
+        ids=column("ids", np.int64),
+        positions=_joined([np.arange(s.start, s.end) for s in pieces]),
         forced=kinds == FORCED,
         drawn=kinds == DRAWN,
-        log_probs=column("log_probs"),
-        raw_log_probs=column("raw_log_probs"),
-        versions=column("versions"),
+        log_probs=column("log_probs", np.float64),
+        raw_log_probs=column("raw_log_probs", np.float64),
+        versions=column("versions", np.int64),
         gs=gs,
         ps=ps,
         tree=tree,
@@ -201,6 +201,11 @@ def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> Pa
         peak_blocks=sample.peak_blocks,
         preemptions=sample.preemptions,
     )
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the parts as one array of its own; most traces have one part."""
+    return parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
 
 
 def _intervals(writer: _Writer) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
