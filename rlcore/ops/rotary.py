@@ -127,7 +127,7 @@ def rotary_angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tenso
     fused_backend("triton", out)
     if len(positions) and half:
         _angles_kernel_of()[(len(positions),)](
-            positions, frequencies, out[0], out[1], half,
+            positions.contiguous(), frequencies.contiguous(), out[0], out[1], half,
             HALF=1 << (half - 1).bit_length(), num_warps=1, **launch_options(out.device),
         )  # fmt: skip
     return out[0], out[1]
@@ -310,7 +310,8 @@ def _prepare_triton(
     total = heads + 2 * kv_heads
     if tokens:
         _kernel()[(tokens,)](
-            qkv, norms and norms.query, norms and norms.key, cos, sin, cache and cache.slots,
+            qkv, norms and norms.query.contiguous(), norms and norms.key.contiguous(), cos, sin,
+            cache and cache.slots.contiguous(),
             q, k, cache and cache.keys, cache and cache.values, 0.0 if norms is None else norms.eps,
             H=heads, K=kv_heads, D=dim,
             NORM=norms is not None, ROTATE=rotary is not None, WRITE=cache is not None,

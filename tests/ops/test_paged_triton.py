@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -64,6 +66,22 @@ def test_long_lists_are_divided(device: str, monkeypatch: pytest.MonkeyPatch) ->
             patch.setattr(paged_triton, "PROGRAMS", {True: 1, False: 1})
             assert paged_triton.own_parts(q, keys, batch) == 1
             check(build, batch, (heads, 2, 32), device)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("new", [1, 3])
+def test_lists_may_be_views_with_gaps(new: int, device: str) -> None:
+    build = PoolBuilder(4, 4, 64)
+    for count in (3, 7, 1):
+        build.row(build.ragged(count), new)
+    batch = build.batch(device)
+    wide = {
+        name: torch.stack([value, torch.full_like(value, 1)], -1)[..., 0]
+        for name in ("query_starts", "block_table", "block_fill")
+        if (value := getattr(batch, name)) is not None
+    }
+    assert not wide["block_table"].is_contiguous()
+    check(build, replace(batch, **wide), (4, 2, 32), device)
 
 
 def family(

@@ -196,6 +196,23 @@ def test_drawn_tokens_lie_in_the_law(seed: int, vocab: int, k: int, p: float, t:
 
 
 @pytest.mark.parametrize(("device", "backend"), WHERE)
+def test_expanded_and_strided_rows_are_read_as_what_they_say(device: str, backend: str) -> None:
+    """One key for all rows is a view of one number: kernels must not step through memory."""
+    logits, rows = mixed(24, 90, 3)
+    wide = {
+        name: torch.stack([x, torch.full_like(x, 77)], -1)[..., 0] for name, x in vars(rows).items()
+    }
+    wide["keys"] = rows.keys[:1].expand(24)
+    wide["temperature"] = torch.tensor([0.7]).expand(24)
+    given = to(SamplingRows(**wide), device)
+    assert not given.keys.is_contiguous()
+    plain = SamplingRows(*(x.clone(memory_format=torch.contiguous_format) for x in wide.values()))
+    found = sample(logits.to(device), given, backend=backend)
+    wanted = sample(logits.to(device), to(plain, device), backend=backend)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("device", "backend"), WHERE)
 def test_a_row_does_not_depend_on_its_batch(device: str, backend: str) -> None:
     logits, rows = mixed(40, 130, 8)
     logits, rows = logits.to(device), to(rows, device)

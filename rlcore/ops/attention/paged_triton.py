@@ -9,6 +9,7 @@ arXiv 2402.05099). Rows with several new tokens take tiles of queries instead.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -235,6 +236,12 @@ def paged_attention_triton(
 ) -> Tensor:
     """Return ``[N, H, D]``; see :func:`rlcore.ops.attention.paged.paged_attention`."""
     q, keys, values = q.contiguous(), keys.contiguous(), values.contiguous()
+    batch = replace(
+        batch,
+        query_starts=batch.query_starts.contiguous(),
+        block_table=batch.block_table.contiguous(),
+        block_fill=batch.block_fill.contiguous(),
+    )
     if batch.max_query > 1:
         return _extend(q, keys, values, batch, scale)
     if batch.prefix is not None:

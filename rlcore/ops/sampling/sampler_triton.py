@@ -7,6 +7,7 @@ rises, so each pass over the row settles one bit. No sort, and nothing of size `
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,9 @@ def _kernels() -> tuple[Any, Any, Any]:
 def sample_triton(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, Tensor]:
     """Return tokens and log-probabilities; see :func:`rlcore.ops.sampling.sampler.sample`."""
     logits = logits.contiguous()
+    # Expanded rows too have one number each in memory: kernels read one after the other.
+    given = {name: x.contiguous() for name, x in vars(rows).items() if x is not None}
+    rows = replace(rows, **given)
     count, vocab = logits.shape
     early = launch_options(logits.device)
     threshold, draw, join = _kernels()
