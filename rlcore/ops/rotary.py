@@ -71,6 +71,8 @@ def prepare_qkv(
         ConfigError: Shapes do not fit, or the backend cannot run here.
     """
     dim = _head_width(qkv, heads, kv_heads, norms, rotary, cache)
+    if norms is None and rotary is None and cache is None:
+        return qkv.unflatten(-1, (-1, dim)).split((heads, kv_heads, kv_heads), -2)  # type: ignore[no-untyped-call, no-any-return]
     weights = () if norms is None else (norms.query, norms.key)
     chosen = fused_backend(backend, qkv, *weights, numba=True)
     if chosen == "triton":

@@ -9,7 +9,8 @@ import torch
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.dense import AttentionPlan, attention, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
-from rlcore.ops.attention.short_rows import short_row_attention
+from rlcore.ops.attention.short_rows import key_tiles, short_row_attention
+from rlcore.ops.rotary import rotate
 
 interpreted = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1" or importlib.util.find_spec("triton") is None,
@@ -48,6 +49,51 @@ def test_the_kernel_in_the_interpreter(shape):
     assert torch.equal(attention(q, k, v, plan), short_row_attention(q, k, v, real))
 
 
+def angles(q):
+    a = torch.rand(*q.shape[:2], q.shape[-1] // 2, generator=torch.Generator().manual_seed(1))
+    return tuple(f(7 * a.to(q.device)) for f in (torch.cos, torch.sin))
+
+
+@interpreted
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rotation_inside_is_rotation_before(shape):
+    q, k, v, real = rows_of(*shape)
+    rotary = angles(q)
+    found = short_row_attention(q, k, v, real, rotary=rotary)
+    turned = [rotate(x.double(), *(t.double() for t in rotary)) for x in (q, k)]
+    assert torch.allclose(found.double(), defined(*turned, v, real), atol=1e-5)
+    plan = AttentionPlan("triton", causal=False, real=real)
+    assert torch.equal(attention(q, k, v, plan, rotary=rotary), found)
+
+
+def test_rotation_before_other_backends():
+    q, k, v, real = rows_of(2, 17, 4, 2, 16)
+    rotary = angles(q)
+    mask = AttentionMask(causal=False, padding=real)
+    plan = plan_attention(mask, q.shape[:2], q, "torch")
+    found = attention(q, k, v, plan, rotary=rotary)
+    wanted = attention(rotate(q, *rotary), rotate(k, *rotary), v, plan)
+    assert torch.equal(found, wanted)
+    assert not torch.equal(found, attention(q, k, v, plan))
+
+
+def test_tiles_hold_a_row_with_little_to_spare():
+    for length in range(1, 129):
+        first, rest = key_tiles(length)
+        assert first >= 16
+        assert rest == 0 or rest >= 16
+        assert length <= first + rest < max(33, length * 4 / 3 + 16)
+    assert key_tiles(80) == (64, 16)
+    assert key_tiles(128) == (128, 0)
+
+
+@interpreted
+def test_angles_that_do_not_fit():
+    q, k, v, real = rows_of(1, 5, 1, 1, 8)
+    with pytest.raises(ConfigError, match=r"cos and sin of shape \(1, 5, 4\)"):
+        short_row_attention(q, k, v, real, rotary=(torch.ones(1, 5, 8), torch.ones(1, 5, 8)))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -57,6 +103,10 @@ def test_the_kernel_on_a_gpu(shape, dtype):
     for padding in (real, None):
         found = short_row_attention(q, k, v, padding)
         assert torch.allclose(found.double(), defined(q, k, v, padding), atol=tolerance)
+    rotary = angles(q)
+    found = short_row_attention(q, k, v, real, rotary=rotary)
+    turned = [rotate(x, *rotary) for x in (q, k)]
+    assert torch.allclose(found.double(), defined(*turned, v, real), atol=tolerance)
 
 
 @pytest.mark.gpu

@@ -54,19 +54,20 @@ class Attention(nn.Module):
 
     def mix(self, qkv: Tensor, context: Context) -> Tensor:
         """Return the heads' outputs side by side, for projected tokens."""
-        memory = context.memory
+        memory, plan, norms = context.memory, context.plan, self._head_norms()
+        later = plan is not None and plan.rotates and norms is None
         q, k, v = prepare_qkv(
             qkv,
             self.heads,
             self.kv_heads,
-            norms=self._head_norms(),
-            rotary=context.rotary,
+            norms=norms,
+            rotary=None if later else context.rotary,
             cache=None if memory is None else memory.cache(self.layer),
         )
         if memory is not None:
             return memory.attend(self.layer, q, k, v).flatten(-2)
-        assert context.plan is not None
-        return attention(q, k, v, context.plan).flatten(-2)
+        assert plan is not None
+        return attention(q, k, v, plan, rotary=context.rotary if later else None).flatten(-2)
 
     def _head_norms(self) -> HeadNorms | None:
         if self.q_norm is None or self.k_norm is None:

@@ -54,18 +54,18 @@ class Block(nn.Module):
             more, routed = self.mlp(self.mlp_norm(x), chosen)
             return x + more, routed
         if context.fused and isinstance(self.mlp_norm, RMSNorm):
-            norm, mlp = self.mlp_norm, self.mlp
-            gated = norm_gated_linear(x, norm.weight, norm.eps, mlp.gate_up.weight)
-            return linear_add(gated, mlp.down.weight, x, overwrite=True), None
+            norm, mlp, rows = self.mlp_norm, self.mlp, x.flatten(0, -2)
+            gated = norm_gated_linear(rows, norm.weight, norm.eps, mlp.gate_up.weight)
+            return linear_add(gated, mlp.down.weight, rows, overwrite=True).view_as(x), None
         return x + self.mlp(self.mlp_norm(x)), None
 
     def _mixed(self, x: Tensor, context: Context) -> Tensor:
         norm, mixer = self.mixer_norm, self.mixer
         if context.fused and isinstance(norm, RMSNorm) and isinstance(mixer, Attention):
-            qkv = mixer.qkv
-            projected = norm_linear(x, norm.weight, norm.eps, qkv.weight, qkv.bias)
-            mixed = mixer.mix(projected, context)
-            return linear_add(mixed, mixer.out.weight, x, overwrite=True)
+            qkv, rows = mixer.qkv, x.flatten(0, -2)
+            projected = norm_linear(rows, norm.weight, norm.eps, qkv.weight, qkv.bias)
+            mixed = mixer.mix(projected.view(*x.shape[:-1], -1), context).flatten(0, -2)
+            return linear_add(mixed, mixer.out.weight, rows, overwrite=True).view_as(x)
         return x + mixer(norm(x), context)  # type: ignore[no-any-return]
 
 
@@ -164,7 +164,7 @@ class Transformer(nn.Module):
                 dropout=self.attention_dropout if self.training else 0.0,
             )  # fmt: skip
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        fused = memory is not None and _takes_kernels(x)
+        fused = not self.training and _takes_kernels(x)
         x = self._through_blocks(x, Context(plan, rotary, memory, fused), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
@@ -232,5 +232,10 @@ class Transformer(nn.Module):
 
 
 def _takes_kernels(x: Tensor) -> bool:
-    """Return whether packed tokens ``[N, D]`` can go through kernels without a gradient."""
-    return x.is_cuda and x.dtype in HALF_AND_SINGLE and not torch.is_grad_enabled()
+    """Return whether tokens can go through kernels that have no gradient.
+
+    A compiler fuses by itself; under autocast weights have another dtype than tokens.
+    """
+    plain = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    fits = x.is_cuda and x.dtype in HALF_AND_SINGLE
+    return fits and plain and not torch.is_autocast_enabled(x.device.type)

@@ -34,6 +34,7 @@ from rlcore.ops.attention.masks import AttentionMask
 from rlcore.ops.attention.short_rows import LONGEST, short_row_attention
 from rlcore.ops.attention.tiled import MAX_DIM, TiledMask, tiled_attention, tiled_mask
 from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
+from rlcore.ops.rotary import rotate
 
 AttentionBackend = Backend | Literal["varlen"]
 
@@ -59,6 +60,11 @@ class AttentionPlan:
     tiled: TiledMask | None = None
     real: Tensor | None = None
     dropout: float = 0.0
+
+    @property
+    def rotates(self) -> bool:
+        """Whether the kernel turns queries and keys by itself."""
+        return self.real is not None
 
 
 def plan_attention(
@@ -150,6 +156,7 @@ def attention(
     mask: AttentionMask | AttentionPlan,
     *,
     scale: float | None = None,
+    rotary: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Return softmax attention ``[B, S, H, D]``; a query that sees no key gets zeros.
 
@@ -159,15 +166,18 @@ def attention(
         v: ``[B, S, K, D]`` values.
         mask: Which keys each query sees; layers that share a mask make its plan once.
         scale: Factor of the scores; ``D ** -0.5`` if not given.
+        rotary: ``(cos, sin)``, each ``[B, S, D/2]``, by which queries and keys are turned first.
     """
     if isinstance(mask, AttentionPlan):
         plan = mask
     else:
         plan = plan_attention(mask, q.shape[:2], q, head_dim=q.shape[-1])
+    if rotary is not None and not plan.rotates:
+        q, k = rotate(q, *rotary), rotate(k, *rotary)
     if plan.bounds is not None:
         return document_attention(q, k, v, plan.bounds, scale)
     if plan.real is not None:
-        return short_row_attention(q, k, v, plan.real, scale)
+        return short_row_attention(q, k, v, plan.real, scale, rotary)
     if plan.tiled is not None:
         return tiled_attention(q, k, v, plan.tiled, q.shape[-1] ** -0.5 if scale is None else scale)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))

@@ -284,7 +284,7 @@ def test_a_memory_gives_the_logits_of_the_whole_row(name: str, writes: bool) -> 
 def test_the_fused_form_gives_the_same_logits(name: str, monkeypatch) -> None:
     import rlcore.nn.transformer.model as module_under_test
 
-    module, ids, results = model(**VARIANTS[name]), tokens(1, 9)[0], []
+    module, ids, results = model(**VARIANTS[name]).eval(), tokens(1, 9)[0], []
     calls = []
     for name_ in ("norm_linear", "norm_gated_linear", "linear_add"):
         original = getattr(module_under_test, name_)
@@ -298,10 +298,15 @@ def test_the_fused_form_gives_the_same_logits(name: str, monkeypatch) -> None:
         pool.count = 9
         with torch.no_grad():
             results.append(module(ids, positions=torch.arange(9), memory=pool))
-    assert (results[0] - results[1]).abs().max() <= TIGHT
+            results.append(module(ids.view(3, 3)))
+    for plain, other in zip(results[:2], results[2:], strict=True):
+        assert (plain - other).abs().max() <= TIGHT
     layers = 0 if "layer norm" in name else 2
-    assert calls.count("norm_linear") == layers
-    assert calls.count("norm_gated_linear") == (1 if name == "experts" else layers)
+    assert calls.count("norm_linear") == 2 * layers
+    assert calls.count("norm_gated_linear") == 2 * (1 if name == "experts" else layers)
+    calls.clear()
+    module.train()(ids.view(3, 3))
+    assert calls == [], "dropout hangs on modules that the fused form does not call"
 
 
 def test_negative_slots_are_not_written() -> None:
