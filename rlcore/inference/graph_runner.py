@@ -28,6 +28,7 @@ from rlcore.inference.rows import RowTable
 from rlcore.inference.runner import Drawn, KVPool, Launch, PagedMemory
 from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch
+from rlcore.ops.cuda_graph import record_graph
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
 
 
@@ -160,19 +161,10 @@ class GraphRunner:
 
     @torch.inference_mode()
     def _recorded(self, work: Callable[[], None]) -> Graph:
-        """Return a graph of device work, after two runs of it that are for nothing else."""
+        """Return a graph of device work; it is run before, for nothing else."""
         if not self._on_gpu:
             return _Eager(work)
-        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(2):
-                work()
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        torch.cuda.synchronize(self.device)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._memory):
-            work()
+        graph = record_graph(work, self.device, self._memory)
         self._memory = graph.pool()
         return graph
 

@@ -134,8 +134,14 @@ def test_triton_equals_torch(vocab: int, features: str, device: str) -> None:
     twin = sample(logits, rows, backend="torch")
     assert torch.equal(ours.tokens.cpu(), twin.tokens)
     assert all(torch.equal(a, b) for a, b in zip(ours, again, strict=True))
-    for a, b in zip(ours[1:], twin[1:], strict=True):
-        torch.testing.assert_close(a.cpu(), b, rtol=2e-6, atol=8e-6)
+    torch.testing.assert_close(ours.raw_log_probs.cpu(), twin.raw_log_probs, rtol=2e-6, atol=8e-6)
+    off = (ours.log_probs.cpu() - twin.log_probs).abs() - 2e-6 * twin.log_probs.abs()
+    for i in (off > 8e-6).nonzero()[:, 0].tolist():
+        # Where the mass that top-p keeps ends is known up to the rounding of its sum: the row may
+        # keep one token more or less, whose share all its log-probabilities then have.
+        assert rows.top_p is not None and float(rows.top_p[i]) < 1.0
+        law = row_law(logits[i], rows, i)
+        assert float(off[i]) <= 8e-6 + 1.1 * float(law[law.isfinite()].min().exp())
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -199,16 +205,16 @@ def test_drawn_tokens_lie_in_the_law(seed: int, vocab: int, k: int, p: float, t:
 def test_expanded_and_strided_rows_are_read_as_what_they_say(device: str, backend: str) -> None:
     """One key for all rows is a view of one number: kernels must not step through memory."""
     logits, rows = mixed(24, 90, 3)
+    logits, rows = logits.to(device), to(rows, device)
     wide = {
         name: torch.stack([x, torch.full_like(x, 77)], -1)[..., 0] for name, x in vars(rows).items()
     }
     wide["keys"] = rows.keys[:1].expand(24)
-    wide["temperature"] = torch.tensor([0.7]).expand(24)
-    given = to(SamplingRows(**wide), device)
-    assert not given.keys.is_contiguous()
-    plain = SamplingRows(*(x.clone(memory_format=torch.contiguous_format) for x in wide.values()))
-    found = sample(logits.to(device), given, backend=backend)
-    wanted = sample(logits.to(device), to(plain, device), backend=backend)
+    wide["temperature"] = torch.tensor([0.7], device=device).expand(24)
+    assert not any(x.is_contiguous() for x in wide.values())
+    plain = {name: x.clone(memory_format=torch.contiguous_format) for name, x in wide.items()}
+    found = sample(logits, SamplingRows(**wide), backend=backend)
+    wanted = sample(logits, SamplingRows(**plain), backend=backend)
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 

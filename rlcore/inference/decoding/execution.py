@@ -16,6 +16,7 @@ from torch import Tensor
 from rlcore.errors import ConfigError
 from rlcore.inference.decoding.result import ResultBuffers
 from rlcore.inference.decoding.state import DecodeState
+from rlcore.ops.cuda_graph import record_graph
 
 Step = Callable[[DecodeState], None]
 EXECUTIONS = ("auto", "eager", "graph")
@@ -87,15 +88,7 @@ class GraphBank:
         index = torch.arange(rows, device=like.ids.device).clamp(max=len(like) - 1)
         static = like.take(index)
         static.tables = {name: table.clone() for name, table in like.tables.items()}
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._step(static)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            self._step(static)
+        graph = record_graph(lambda: self._step(static), static.ids.device, self._pool)
         self._pool = graph.pool()
         return static, graph
 

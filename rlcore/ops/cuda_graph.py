@@ -1,0 +1,54 @@
+"""Device work recorded once and replayed: a chain of kernels for the price of one launch."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+WARM_UPS = 2
+"""Runs before a recording: libraries choose their algorithms and take their memory in them."""
+
+
+def record_graph(
+    work: Callable[[], None], device: torch.device, pool: Any = None
+) -> torch.cuda.CUDAGraph:
+    """Return a graph of ``work``, which is run a few times before.
+
+    Args:
+        work: Device work of fixed shapes, which does not wait for the device. It reads and writes
+            the same tensors at each replay.
+        device: A CUDA device.
+        pool: Memory of graphs that are never replayed at the same time, from ``graph.pool()`` of
+            the first; ``None`` for memory of its own.
+    """
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            work()
+    torch.cuda.current_stream(device).wait_stream(side)
+    torch.cuda.synchronize(device)
+    graph = torch.cuda.CUDAGraph()
+    with no_collection(), torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        work()
+    return graph
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep Python from collecting cycles.
+
+    A graph that is freed while another is recorded, as part of an old engine that nobody holds any
+    more, makes the recording invalid.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
