@@ -139,7 +139,8 @@ def test_triton_equals_torch(vocab: int, features: str, device: str) -> None:
     for i in (off > 8e-6).nonzero()[:, 0].tolist():
         # Where the mass that top-p keeps ends is known up to the rounding of its sum: the row may
         # keep one token more or less, whose share all its log-probabilities then have.
-        assert rows.top_p is not None and float(rows.top_p[i]) < 1.0
+        assert rows.top_p is not None
+        assert float(rows.top_p[i]) < 1.0
         law = row_law(logits[i], rows, i)
         assert float(off[i]) <= 8e-6 + 1.1 * float(law[law.isfinite()].min().exp())
 
