@@ -19,7 +19,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ class Session:
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.out, self.weights, self.device = chosen.out, chosen.weights, chosen.device
         self.scale, self.limit_s, self.recorded = chosen.scale, chosen.limit_s, chosen.recorded
-        self.init_std, self.torch_init = chosen.init_std, chosen.torch_init
+        self.seed = chosen.seed
         self.results: dict[str, Any] = {"torch": torch.__version__, "device": self._name()}
 
     def _name(self) -> str:
@@ -91,9 +90,7 @@ class Session:
 def bed_section(session: Session, name: str) -> dict[str, Any]:
     """Train a bed's model where there are no weights, and print its table."""
     bed = BEDS[name]()
-    if session.init_std is not None:
-        bed = replace(bed, model=replace(bed.model, init_std=session.init_std))
-    found: dict[str, Any] = {"init_std": "torch" if session.torch_init else bed.model.init_std}
+    found: dict[str, Any] = {}
     if not session.path(bed).exists():
         made = train(
             bed,
@@ -101,7 +98,7 @@ def bed_section(session: Session, name: str) -> dict[str, Any]:
             device=session.device,
             workers=cores(),
             limit_s=session.limit_s,
-            torch_init=session.torch_init,
+            seed=session.seed,
             say=say,
         )
         found["training"] = made.detail | {"seconds": made.seconds, "losses": made.losses}
@@ -269,8 +266,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--scale", type=float, default=1.0, help="of updates and of test prompts")
     parser.add_argument("--limit-s", type=float, default=math.inf, help="of updates of a training")
-    parser.add_argument("--init-std", type=float, help="of initial weights, in place of the bed's")
-    parser.add_argument("--torch-init", action="store_true", help="weights as of torch's modules")
+    parser.add_argument("--seed", type=int, default=0, help="of a training")
     parser.add_argument("--recorded", action="store_true", help="only rows with earlier figures")
     parser.add_argument("--only", nargs="*")
     arguments = parser.parse_args()

@@ -10,6 +10,7 @@ import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,9 @@ class Bed:
         judge: ``(tokens [n, L], answers) -> bool [n]``.
         steps: Updates of the standard training.
         batch: Rows of an update.
+        lr: Largest learning rate.
+        weight_decay: Of AdamW.
+        torch_init: Whether weights begin as torch's own modules do.
     """
 
     name: str
@@ -52,13 +56,19 @@ class Bed:
     steps: int
     batch: int
     lr: float = 1e-3
+    weight_decay: float = 0.01
+    torch_init: bool = False
 
 
 # -- chain sum ----------------------------------------------------------------------------------
 
 
 def chain_sum_bed(small: bool = False) -> Bed:
-    """Return 4 to 8 terms with ``P = 16, L = 64``, or 3 terms with ``P = 6, L = 32``."""
+    """Return 4 to 8 terms with ``P = 16, L = 64``, or 3 terms with ``P = 6, L = 32``.
+
+    Prompts stand at the left and are filled up with a token that is seen like any other, so that
+    each term has its own place, however many there are.
+    """
     sizes = {"low_terms": 3, "high_terms": 3} if small else {"low_terms": 4, "high_terms": 8}
     prompt, length = (6, 32) if small else (16, 64)
     sizes |= {"prompt_length": prompt, "response_length": length}
@@ -67,7 +77,7 @@ def chain_sum_bed(small: bool = False) -> Bed:
         made = chain_sums(rng, n, **sizes)
         rows = np.concatenate(
             [
-                np.where(made.prompts == EMPTY, PAD, made.prompts),
+                filled_up(made.prompts),
                 np.where(made.responses == EMPTY, EOS, made.responses),
             ],
             1,
@@ -77,8 +87,8 @@ def chain_sum_bed(small: bool = False) -> Bed:
     def test(seed: int, n: int) -> tuple[PromptBatch, np.ndarray]:
         made = chain_sums(np.random.default_rng([seed, 1]), 4 * HELD_OUT * n + 4096, **sizes)
         keep = np.flatnonzero(held_out(made.prompts))[:n]
-        ids = torch.from_numpy(np.where(made.prompts == EMPTY, PAD, made.prompts)[keep]).long()
-        return PromptBatch(ids, ids != PAD), made.answers[keep]
+        ids = torch.from_numpy(filled_up(made.prompts[keep])).long()
+        return PromptBatch(ids, torch.ones_like(ids, dtype=torch.bool)), made.answers[keep]
 
     model = TransformerConfig(
         vocab_size=PAD + 1,
@@ -88,11 +98,19 @@ def chain_sum_bed(small: bool = False) -> Bed:
         causal=False,
         mask_id=MASK,
         eos_id=EOS,
-        pad_id=PAD,
     )
     steps, batch = (3_000, 64) if small else (7_900, 512)
     name = "chain_sum_small" if small else "chain_sum"
-    return Bed(name, model, prompt, length, train, test, right_sums, steps, batch)
+    recipe: dict[str, Any] = {} if small else {"weight_decay": 0.1, "torch_init": True}
+    return Bed(name, model, prompt, length, train, test, right_sums, steps, batch, **recipe)
+
+
+def filled_up(prompts: np.ndarray) -> np.ndarray:
+    """Return prompts ``[n, P]`` with what is ``EMPTY`` moved to the right and named ``PAD``."""
+    empty = (prompts == EMPTY).sum(1, keepdims=True)
+    length = prompts.shape[1]
+    moved = np.take_along_axis(prompts, (np.arange(length) + empty) % length, 1)
+    return np.where(moved == EMPTY, PAD, moved)
 
 
 def held_out(prompts: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from agents.lm.losses import (
     masked_diffusion_loss,
     stratified_times,
 )
-from experiments.bench.masked_beds import BEDS, PAD, Bed
+from experiments.bench.masked_beds import BEDS, Bed
 from rlcore.nn.transformer import Transformer
 
 WARM_UP = 200
@@ -81,9 +81,8 @@ def loss_of(model: Transformer, rows: Tensor, prompt_length: int) -> Tensor:
     masked = mask_tokens(torch.rand(tokens.shape, device=tokens.device), p, targets)
     assert model.config.mask_id is not None
     seen = tokens.masked_fill(masked, model.config.mask_id)
-    padding = tokens != PAD if model.config.pad_id is not None else None
     with torch.autocast(tokens.device.type, torch.bfloat16, enabled=tokens.is_cuda):
-        hidden = model.hidden(seen, padding=padding)
+        hidden = model.hidden(seen)
         logits = model.head(hidden)
     log_probs = -cross_entropy(logits.float().flatten(0, 1), tokens.flatten(), reduction="none")
     return masked_diffusion_loss(log_probs.view(tokens.shape), masked, p, targets).loss
@@ -98,7 +97,6 @@ def train(
     seed: int = 0,
     limit_s: float = math.inf,
     workers: int = 1,
-    torch_init: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
     """Train a model with AdamW and a cosine that ends at the last update.
@@ -112,7 +110,6 @@ def train(
         limit_s: Wall time of the updates, compilation apart: where they take longer, there are
             fewer of them and the cosine ends at the last of those.
         workers: Processes that make rows.
-        torch_init: Whether weights begin as torch's own modules do.
         say: Receives progress.
     """
     steps, batch = steps or bed.steps, batch or bed.batch
@@ -121,7 +118,7 @@ def train(
     made = time.perf_counter() - begin
     torch.manual_seed(seed)
     model = Transformer(bed.model)
-    if torch_init:
+    if bed.torch_init:
         use_torch_init(model)
     model = model.to(device)
     model.attention_backend = "torch"  # rows are shorter than one tile of the others
@@ -182,7 +179,7 @@ class _Update:
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=self.rate if cuda else 0.0,
-            weight_decay=0.01,
+            weight_decay=bed.weight_decay,
             fused=cuda,
             capturable=cuda,
         )

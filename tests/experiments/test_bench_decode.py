@@ -15,6 +15,7 @@ from experiments.bench.harness import Row
 from experiments.bench.masked_beds import (
     BEDS,
     EOS,
+    PAD,
     all_small_grids,
     answers_of,
     chain_sum_bed,
@@ -52,6 +53,11 @@ def test_training_rows_are_right_and_never_those_of_the_test(name):
         sums = np.array([int(text.rpartition("#")[2]) for text in answers_of(responses)])
         assert bed.judge(responses, sums).all()
         assert not bed.judge(responses, sums + 1).any()
+        for given in (prompts.ids.numpy(), rows[:, : bed.prompt_length]):
+            # Terms stand at even places from the left on; what fills a prompt up is behind them.
+            used = given != PAD
+            assert (used[:, :-1] >= used[:, 1:]).all()
+            assert (np.isin(given[:, ::2], range(10)) == used[:, ::2]).all()
         for row, answer in zip(prompts.ids.tolist(), answers, strict=True):
             assert sum(token for token in row if token < 10) == answer
     else:
