@@ -21,7 +21,7 @@ tl: Any = None  # triton.language, bound when the kernel is built: kernels look 
 LONGEST = 128
 """Most tokens of a row that one program holds."""
 QUERIES = 16
-"""Queries of one step of a program, which is one warp."""
+"""Queries of one step of a program, which is one warp, or two where it rotates."""
 
 
 def short_row_attention(
@@ -178,7 +178,7 @@ def _attend(
             q, k, v, *given, out, length, heads, heads // k.shape[2], dim, scale, *strides,
             PADDED=real is not None, ROTATE=cos is not None, FIRST=first, REST=rest,
             QUERIES=QUERIES, HALF=_power_of_two((dim + 1) // 2), WIDTH=_power_of_two(dim),
-            EXACT=q.dtype == torch.float32, num_warps=1,
+            EXACT=q.dtype == torch.float32, num_warps=1 if cos is None else 2,
         )  # fmt: skip
     return out
 
