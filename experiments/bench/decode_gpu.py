@@ -53,7 +53,7 @@ def requests_of(count: int, new: int = NEW, **sampling: Any) -> list[Request]:
 
 def engine_of(model: Transformer, **settings: Any) -> Engine:
     """Return an engine without a prefix cache: every prompt is computed."""
-    defaults = {"num_blocks": 16384, "prefill_chunk": 32768, "prefix_cache": False}
+    defaults = {"num_blocks": 16384, "prefill_chunk": 4096, "prefix_cache": False}
     return Engine(model, EngineConfig(**(defaults | settings)))
 
 
@@ -290,7 +290,7 @@ def beside_continuous() -> dict[str, Any]:
 
 
 def _in_turn(
-    ours: Callable[[], Any], theirs: Callable[[], Any], count: int, rounds: int = 3
+    ours: Callable[[], Any], theirs: Callable[[], Any], count: int, rounds: int = 5
 ) -> dict[str, Any]:
     pairs = []
     theirs()
