@@ -13,21 +13,15 @@ from typing import Any
 
 import torch
 
+from rlcore.ops.cuda_graph import record_graph
+
 SAMPLES = 30
 COPIED_BYTES = 1 << 30
 
 
-def captured(call: Callable[[], Any], warm: int = 2) -> torch.cuda.CUDAGraph:
+def captured(call: Callable[[], Any]) -> torch.cuda.CUDAGraph:
     """Return a CUDA graph of ``call``, which must not wait for the device."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(warm):
-            call()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph
+    return record_graph(call, torch.device("cuda"))
 
 
 def interleaved(

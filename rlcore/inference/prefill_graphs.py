@@ -20,6 +20,8 @@ from rlcore.ops.attention.paged import PagedBatch
 
 MOST_TOKENS = 4096
 """Longer passes keep the device busy for longer than they take the host."""
+MOST_GRAPHS = 64
+"""Shapes that are captured at most: others are run as they are."""
 
 Put = Callable[[NDArray[Any]], Tensor]
 Pass = Callable[[Tensor, Tensor, PagedBatch], None]
@@ -91,8 +93,7 @@ class PrefillGraphs:
     def run(self, batch: PrefillBatch) -> None:
         """Compute a batch; return at once."""
         shape = PrefillShape.around(batch)
-        if shape.tokens > MOST_TOKENS or shape not in self._met:
-            self._met.add(shape)
+        if shape not in self._captured and not self._comes_again(shape):
             ids, positions, slots, starts, table, fill = map(self._put, batch.arrays())
             seen = PagedBatch(starts, table, fill, slots, batch.max_query, table.shape[1])
             self._forward(ids, positions, seen)
@@ -104,6 +105,14 @@ class PrefillGraphs:
         kept.longs.copy_(longs)
         kept.ints.copy_(ints)
         kept.graph.replay()
+
+    def _comes_again(self, shape: PrefillShape) -> bool:
+        """Return whether a shape without a graph is to have one: not when it first comes."""
+        if shape.tokens > MOST_TOKENS or len(self._captured) >= MOST_GRAPHS:
+            return False
+        met = shape in self._met
+        self._met.add(shape)
+        return met
 
     def _record(self, shape: PrefillShape, longs: Tensor, ints: Tensor) -> _Captured:
         """Capture the pass over tensors that stay; to run it more than once changes nothing."""

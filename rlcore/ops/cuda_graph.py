@@ -14,7 +14,7 @@ WARM_UPS = 2
 
 
 def record_graph(
-    work: Callable[[], None], device: torch.device, pool: Any = None
+    work: Callable[[], Any], device: torch.device, pool: Any = None
 ) -> torch.cuda.CUDAGraph:
     """Return a graph of ``work``, which is run a few times before.
 

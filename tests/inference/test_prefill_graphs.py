@@ -76,3 +76,13 @@ def test_long_passes_are_not_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     _, engine = generate(requests, overlap=True)
     assert isinstance(engine.runner, GraphRunner)
     assert engine.runner.prefills.shapes == []
+
+
+def test_graphs_are_of_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill_graphs, "MOST_GRAPHS", 1)
+    lengths = (40, 40, 70, 70, 70, 40)
+    requests = [Request(prompt=[1] * n, max_new_tokens=2) for n in lengths]
+    found, engine = generate(requests, overlap=True)
+    assert isinstance(engine.runner, GraphRunner)
+    assert engine.runner.prefills.shapes == [PrefillShape(64, 1, 16, 64)]
+    assert found == generate(requests, overlap=False)[0]

@@ -164,7 +164,7 @@ class Transformer(nn.Module):
                 dropout=self.attention_dropout if self.training else 0.0,
             )  # fmt: skip
         rotary = None if self.rotary is None else self.rotary(positions, x.dtype)
-        fused = not self.training and _takes_kernels(x)
+        fused = not self.training and _can_fuse(x)
         x = self._through_blocks(x, Context(plan, rotary, memory, fused), routing)
         return self.norm(x)  # type: ignore[no-any-return]
 
@@ -231,7 +231,7 @@ class Transformer(nn.Module):
         return x
 
 
-def _takes_kernels(x: Tensor) -> bool:
+def _can_fuse(x: Tensor) -> bool:
     """Return whether tokens can go through kernels that have no gradient.
 
     A compiler fuses by itself; under autocast weights have another dtype than tokens.

@@ -236,17 +236,23 @@ def paged_attention_triton(
 ) -> Tensor:
     """Return ``[N, H, D]``; see :func:`rlcore.ops.attention.paged.paged_attention`."""
     q, keys, values = q.contiguous(), keys.contiguous(), values.contiguous()
-    batch = replace(
-        batch,
-        query_starts=batch.query_starts.contiguous(),
-        block_table=batch.block_table.contiguous(),
-        block_fill=batch.block_fill.contiguous(),
-    )
+    batch = _packed(batch)
     if batch.max_query > 1:
         return _extend(q, keys, values, batch, scale)
     if batch.prefix is not None:
         return _decode_shared(q, keys, values, batch, scale)
     return _decode(q, keys, values, batch, scale)
+
+
+def _packed(batch: PagedBatch) -> PagedBatch:
+    """Return a batch without gaps between numbers: kernels read one after the other."""
+    names = ("query_starts", "block_table", "block_fill")
+    gaps = [name for name in names if not getattr(batch, name).is_contiguous()]
+    return (
+        replace(batch, **{name: getattr(batch, name).contiguous() for name in gaps})
+        if gaps
+        else batch
+    )
 
 
 def _decode(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: float) -> Tensor:

@@ -293,7 +293,7 @@ def test_the_fused_form_gives_the_same_logits(name: str, monkeypatch) -> None:
             lambda *a, _n=name_, _f=original, **k: calls.append(_n) or _f(*a, **k),
         )  # fmt: skip
     for fused in (False, True):
-        monkeypatch.setattr(module_under_test, "_takes_kernels", lambda x, fused=fused: fused)
+        monkeypatch.setattr(module_under_test, "_can_fuse", lambda x, fused=fused: fused)
         pool = Pool(module, writes=True)
         pool.count = 9
         with torch.no_grad():
