@@ -27,8 +27,8 @@ class EngineConfig:
         max_row_blocks: Longest block list of a branch; null for 1024, or the pool if smaller.
         prefill_chunk: Most prompt tokens of one step.
         cuda_graph_buckets: Row counts for which a CUDA graph is captured; empty for none.
-        cascade: Whether blocks that siblings share are attended once for all of them; null for
-            where a fused kernel does it.
+        cascade: Whether leading blocks that rows share are read once a decode step for all of them;
+            null for where a fused kernel does it. Others take the hint and read them row by row.
         overlap: Whether step ``t + 1`` is launched before the tokens of step ``t`` are read; null
             for on CUDA alone.
         backend: Kernels on a CPU: ``numba`` or ``torch``; ``auto`` is ``numba`` where that package

@@ -84,6 +84,12 @@ class Engine:
             from rlcore.inference.graph_runner import GraphRunner
 
             return GraphRunner(self.model, self.pool, self.scheduler.rows, self.config)
+        if self.config.cascade:
+            raise ConfigError(
+                "engine.cascade=true wants a runner of graphs: a GPU, or engine.overlap=true, and "
+                f"weights of half or single precision, got {self.model.embed.weight.dtype} on "
+                f"{device}; wanted null or false"
+            )
         return EagerRunner(self.model, self.pool, device, self.config.backend)
 
     @property
