@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from rlcore.data.tokenizers import ByteTokenizer, TokenizerError
 from rlcore.errors import CheckpointError, ConfigError
-from rlcore.inference.config import EngineConfig
+from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
 from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM
@@ -50,6 +52,49 @@ def greedy(model, prompt, count):
         log_probs.append(float(law.max()))
         ids.append(int(law.argmax()))
     return ids[len(prompt) :], log_probs
+
+
+def test_names_of_the_package_load_without_torch():
+    """``from rlcore.inference import LLM`` is how others come here; settings need no torch."""
+    code = (
+        "import sys; from rlcore.inference import EngineConfig, SamplingParams; "
+        "assert 'torch' not in sys.modules; import rlcore.inference as i; "
+        "print([getattr(i, name).__name__ for name in i.__all__])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "['LLM', 'Engine', 'EngineConfig', 'Generated', 'Request', 'SamplingParams']"
+    )
+    with pytest.raises(ImportError, match="Nothing"):
+        from rlcore.inference import Nothing  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"temperature": -1.0}, "sampling.temperature must be 0 .* or from 1e-06 to 1e.06, got -1"),
+        ({"temperature": 1e-40}, "got 1e-40"),
+        ({"temperature": float("nan")}, "got nan"),
+        ({"temperature": float("inf")}, "got inf"),
+        ({"top_k": -1}, "sampling.top_k must be from 0 .* to 2147483647, got -1"),
+        ({"top_k": 1 << 31}, "got 2147483648"),
+        ({"top_p": 0.0}, r"sampling.top_p must lie in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, "got 1.5"),
+        ({"top_p": float("nan")}, "got nan"),
+        ({"repetition_penalty": 1e-300}, "must be from 0.001 to 1000, got 1e-300"),
+        ({"repetition_penalty": float("nan")}, "got nan"),
+    ],
+    ids=str,
+)
+def test_settings_that_no_law_can_have_are_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        SamplingParams(**setting)
+
+
+def test_the_coldest_temperature_takes_the_most_probable_token(llm):
+    coldest = llm.generate(PROMPTS, max_new_tokens=8, temperature=1e-6, seed=3)
+    greedy = llm.generate(PROMPTS, max_new_tokens=8, temperature=0.0)
+    assert [a.token_ids for a in coldest] == [a.token_ids for a in greedy]
 
 
 def assert_clean(llm):
