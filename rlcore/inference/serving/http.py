@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ REASONS = {
     503: "Service Unavailable", 505: "HTTP Version Not Supported",
 }  # fmt: skip
 MAX_HEADERS = 100
+_DISCARDED_BODIES = 4
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) (HTTP/\d\.\d)")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*?)[ \t]*")
 
@@ -172,6 +174,20 @@ class Connection:
             self._early += more
             if len(self._early) > self._limits.max_header_bytes:
                 return
+
+    async def discard_input(self) -> None:
+        """Take what a refused client still sends, so that it comes to read the answer.
+
+        Closed with bytes unread, a connection is reset, and the answer is lost with it. Size and
+        time are limited.
+        """
+        self._early = b""
+        left = _DISCARDED_BODIES * self._limits.max_body_bytes
+        with suppress(TimeoutError, ConnectionError):
+            self._writer.write_eof()
+            async with asyncio.timeout(self._limits.header_timeout):
+                while left > 0 and (more := await self._reader.read(1 << 16)):
+                    left -= len(more)
 
     # -- writing ----------------------------------------------------------------------------------
 

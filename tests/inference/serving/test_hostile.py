@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
@@ -72,9 +73,9 @@ FIELDS = [
     ({"prompt": [[1], []]}, "prompt", "non-empty list of token ids"),
     ({"prompt": [True]}, "prompt", "must be a string"),
     ({"prompt": [1.0]}, "prompt", "must be a string"),
-    ({"prompt": [-1]}, None, "wanted a token id in 0..258"),
-    ({"prompt": [259]}, None, "wanted a token id in 0..258"),
-    ({"prompt": [10**30]}, None, "wanted a token id in 0..258"),
+    ({"prompt": [-1]}, "prompt", "wanted a token id in 0..258"),
+    ({"prompt": [259]}, "prompt", "wanted a token id in 0..258"),
+    ({"prompt": [10**30]}, "prompt", "wanted a token id in 0..258"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens", "an integer from 1 to 512"),
     ({"prompt": "a", "max_tokens": -1}, "max_tokens", "an integer from 1 to 512"),
     ({"prompt": "a", "max_tokens": 513}, "max_tokens", "an integer from 1 to 512"),
@@ -82,6 +83,10 @@ FIELDS = [
     ({"prompt": "a", "max_tokens": "9"}, "max_tokens", "an integer"),
     ({"prompt": "a", "max_tokens": True}, "max_tokens", "an integer"),
     ({"prompt": "a", "temperature": -0.1}, "temperature", "a number from 0 to 100"),
+    ({"prompt": "a", "temperature": 10**400}, "temperature", "a number from 0 to 100"),
+    ({"prompt": "a", "temperature": 1e-40}, "temperature", "0, or a number from 1e-06"),
+    ({"prompt": "a", "top_p": 10**400}, "top_p", "a number"),
+    ({"prompt": "a", "top_k": 1 << 31}, "top_k", "an integer from 0 to 2147483647"),
     ({"prompt": "a", "temperature": "hot"}, "temperature", "a number"),
     ({"prompt": "a", "top_p": 0}, "top_p", "a number"),
     ({"prompt": "a", "top_p": 1.1}, "top_p", "a number"),
@@ -124,6 +129,7 @@ def test_wrong_fields_are_refused_by_name(server, body, param, message):
         return
     assert status == (404 if "no model" in message else 400), tree
     assert tree["error"]["param"] == param
+    assert tree["error"]["code"] != "context_length_exceeded"
     assert message in tree["error"]["message"]
     assert len(tree["error"]["message"]) < 400
 
@@ -181,6 +187,19 @@ def test_a_request_that_can_never_fit_into_the_pool_is_refused(make_server):
     assert status == 400
     assert tree["error"]["code"] == "context_length_exceeded"
     running.assert_clean()
+
+
+def test_a_client_that_is_still_sending_gets_to_read_why_it_is_refused(server):
+    size = 2 * server.config.max_body_bytes
+    head = f"POST /v1/completions HTTP/1.1\r\n{JSON}Content-Length: {size}\r\n\r\n"
+    with server.socket() as client:
+        client.sendall(head.encode())
+        for _ in range(16):
+            client.sendall(b"x" * (size // 16))
+            time.sleep(0.01)
+        answer = read_all(client)
+    assert status_of(answer) == 413
+    server.assert_clean()
 
 
 # -- lines and heads ------------------------------------------------------------------------------
@@ -454,15 +473,21 @@ def test_answers_do_not_depend_on_the_crowd(make_server):
 
 def test_running_requests_may_finish_and_new_ones_are_refused(make_server):
     running = make_server()
-    client = begin(running, {"max_tokens": 200}, stream=False)
+    client = begin(running, {"max_tokens": 512, "n": 8}, stream=False)
     idle = running.socket()
-    wait_for(lambda: running.stats()["decoding"] == 1)
-    running.ask(running.server.drain())
+    wait_for(lambda: running.stats()["decoding"] > 0)
+    draining = asyncio.run_coroutine_threadsafe(running.server.drain(), running.loop)
+    assert read_all(idle) == b"", "connections without a request are closed at once"
+    status, _, data = running.request("GET", "/health")
+    assert (status, json.loads(data)["status"]) == (503, "draining")
+    status, tree = running.post("/v1/completions", {"prompt": "late"})
+    assert (status, tree["error"]["message"]) == (503, "the server is going down")
+    assert not draining.done(), "the request had ended before it was asked about"
+    draining.result(30)
     answer = read_all(client)
     assert status_of(answer) == 200
     tree = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert tree["choices"][0]["finish_reason"] in ("length", "stop")
-    assert read_all(idle) == b"", "connections without a request are closed at once"
     with pytest.raises(ConnectionError):
         running.socket()
     stats = running.stats()
