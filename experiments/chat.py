@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from experiments.transcript_html import write_transcript
 from rlcore.data.tokenizers import Tokenizer
 from rlcore.data.tokenizers.chat import encode_chat, encode_turn
 from rlcore.data.tokenizers.streaming import TextStream
-from rlcore.errors import ConfigError, RlcoreError
+from rlcore.errors import ConfigError, NonFiniteError, RlcoreError
 from rlcore.inference.config import SamplingParams
 from rlcore.inference.llm import LLM
 from rlcore.inference.sessions import Session
@@ -146,6 +147,9 @@ class Chat:
             raise ConfigError("the answer has not ended")
         new = slice(len(whole), None)
         raw = trace.raw_log_probs[new].tolist()
+        if any(map(math.isnan, raw)):
+            self._end_session()
+            raise NonFiniteError("the model's logits are not finite; this answer is forgotten")
         reason = "interrupted" if told else str(trace.finish_reason)
         return Turn(sent, trace.ids[new].tolist(), raw, reason)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlcore.data.tokenizers import ByteTokenizer, TokenizerError
-from rlcore.errors import CheckpointError, ConfigError
+from rlcore.errors import CheckpointError, ConfigError, NonFiniteError
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
 from rlcore.inference.errors import RequestError
@@ -251,10 +251,25 @@ def test_a_folder_gives_model_tokenizer_and_end_tokens(tmp_path):
     wanted = LLM(model, TOKENIZER, engine=SMALL).generate(["x"], temperature=0.0, max_new_tokens=5)
     found = llm.generate(["x"], temperature=0.0, max_new_tokens=5)
     assert found[0].log_probs == pytest.approx(wanted[0].log_probs, abs=1e-5)
-    for bad in ('{"eos_token_id": "x"}', '{"eos_token_id": [-1]}', "{", "[" * 10**5):
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"eos_token_id": [9, 7]}))
+    assert LLM(tmp_path, device="cpu", engine=SMALL).stop_ids == (3, 4, 7, 9, 256)
+    for bad in (
+        '{"eos_token_id": "x"}', '{"eos_token_id": [-1]}', '{"eos_token_id": 258}', "{", "[" * 10**5
+    ):  # fmt: skip
         (tmp_path / "generation_config.json").write_text(bad)
         with pytest.raises(CheckpointError, match=r"generation_config\.json"):
             LLM(tmp_path, device="cpu", engine=SMALL)
+
+
+def test_logits_that_are_no_numbers_are_told_of(llm):
+    broken = make_model()
+    with torch.no_grad():
+        broken.embed.weight[7] = float("nan")
+    found = LLM(broken, TOKENIZER, engine=SMALL)
+    with pytest.raises(NonFiniteError, match=r"prompt 1, sample 0: .* of new token 0 .* is nan"):
+        found.generate([[1, 2], [6, 7]], max_new_tokens=3, seed=2)
+    assert_clean(found)
 
 
 def test_a_module_is_not_converted_in_silence(model):

@@ -11,8 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
-from tests.inference.serving.conftest import read_all
+from tests.inference.serving.conftest import read_all, small_model
 
 LONG = {"prompt": "a", "max_tokens": 400, "temperature": 1.0, "seed": 1}
 JSON = "Content-Type: application/json\r\n"
@@ -505,6 +506,18 @@ def test_what_does_not_finish_in_time_is_cancelled(make_server):
     wait_for(lambda: running.stats()["decoding"] == 0)
     stats = running.stats()
     assert stats["used_blocks"] == stats["cached_blocks"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logits_that_are_no_numbers_end_their_request_alone(make_server, stream):
+    model = small_model()
+    with torch.no_grad():
+        model.embed.weight[7] = float("nan")
+    running = make_server(model=model)
+    body = {"prompt": [7], "max_tokens": 8, "stream": stream}
+    status, tree = running.post("/v1/completions", body)
+    assert (status, tree["error"]["message"]) == (503, "the model's logits are not finite")
+    running.assert_clean()
 
 
 def test_an_engine_that_fails_is_said_and_does_not_hang(make_server):
