@@ -129,8 +129,12 @@ def test_a_message_is_laid_out_with_the_template(folder, llm, capsys):
         ('{"prompt": "a", "messages": []}', "either prompt or messages"),
         ('{"prompt": 5}', "prompt must be a text or a list of token ids"),
         ('{"messages": ["x"]}', "messages must be a list of objects"),
-        ('{"prompt": [300]}', "wanted a token id in 0..258"),
-        ('{"prompt": "\\ud83d"}', "lone surrogate"),
+        (
+            '{"prompt": "a"}\n{"prompt": [300]}',
+            "in.jsonl, line 2: prompt[0] is 300, wanted a token",
+        ),
+        ('{"prompt": "a"}\n\n{"prompt": []}', "in.jsonl, line 3: the prompt has no tokens"),
+        ('{"prompt": "\\ud83d"}', "in.jsonl, line 1: text holds the lone surrogate"),
     ],
 )
 def test_bad_files_are_refused_with_their_line(folder, capsys, tmp_path, text, message):
@@ -145,7 +149,9 @@ def test_bad_files_are_refused_with_their_line(folder, capsys, tmp_path, text, m
     ("words", "code", "message"),
     [
         (["x", "--file", "y"], 2, "a prompt or --file, not both"),
-        (["--file", "/nowhere"], 2, "/nowhere: cannot be read"),
+        (["--file", "/nowhere"], 2, "/nowhere: cannot be read (No such file or directory)"),
+        (["x", "--top-k", 1 << 31], 2, "sampling.top_k must be from 0 (keeps all) to 2147483647"),
+        (["x", "-n", 1 << 17], 2, "must be at most 65536, got 131072"),
         (["x", "--dtype", "int64"], 2, "--dtype 'int64'"),
         (["x", "--dtype", "nn"], 2, "--dtype 'nn'"),
         (["x", "--top-p", "1.5"], 2, "top_p"),
@@ -160,6 +166,19 @@ def test_wrong_usage_exits_with_its_code(folder, capsys, words, code, message):
     found, _, err = run(capsys, "generate", folder, *words, "--max-new-tokens", 1, *SMALL)
     assert found == code
     assert message in err
+
+
+def test_what_is_wrong_is_told_of_before_a_model_is_loaded(capsys, tmp_path):
+    (tmp_path / "dir").mkdir()
+    for words, message in (
+        (["--out", tmp_path / "dir"], "cannot be written (it is a folder)"),
+        (["--html", tmp_path / "no" / "x"], f"there is no folder {tmp_path / 'no'}"),
+        (["--temperature", "inf"], "got inf"),
+        (["--decoding", tmp_path / "no.yaml"], "no.yaml: no such file"),
+    ):
+        code, _, err = run(capsys, "generate", tmp_path / "never loaded", "x", *words)
+        assert code == 2
+        assert message in err
 
 
 def test_a_folder_that_is_no_model_exits_with_4(capsys, tmp_path):

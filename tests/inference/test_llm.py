@@ -336,6 +336,38 @@ def test_settings_of_the_other_kind_of_model_are_refused(option, llm):
         diffusion.engine  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("prompt", "option", "message"),
+    [
+        ([[1], [5, 258]], {}, r"prompt 1: prompt\[1\] is 258, wanted a token id in 0..257"),
+        ([[10**30]], {}, r"prompt 0: prompt\[0\] is 10+, wanted"),
+        ([[3], [257]], {}, "prompt 1 holds the mask token 257"),
+        ([[3]], {"n": 0}, "got n=0 and"),
+        ([[3]], {"n": 1 << 17}, "n from 1 to 65536"),
+        ([[3]], {"max_new_tokens": 0}, "max_new_tokens=0"),
+        ([[3]], {"max_new_tokens": 1 << 15}, "max_new_tokens from 1 to 32767"),
+    ],
+)
+def test_what_no_masked_diffusion_model_can_answer_is_refused(prompt, option, message):
+    with pytest.raises(RequestError, match=message):
+        LLM(make_model(causal=False), engine=SMALL).generate(prompt, **option)
+
+
+def test_a_stop_text_cuts_the_tokens_of_a_masked_diffusion_answer_too():
+    llm = LLM(make_model(causal=False), TOKENIZER, engine=SMALL)
+    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 1, "decoding": DECODING}
+    (whole,) = llm.generate(["x"], **options)
+    place = next(n for n in range(4, 20) if 32 < whole.token_ids[n] < 127)
+    stop = chr(whole.token_ids[place])
+    place = whole.token_ids.index(ord(stop))
+    (cut,) = llm.generate(["x"], stop=["never there", stop], **options)
+    assert cut.token_ids == whole.token_ids[: place + 1]
+    assert cut.text == TOKENIZER.decode(cut.token_ids[:-1], errors="replace")
+    assert cut.log_probs == whole.log_probs[: place + 1]
+    assert cut.commit_steps == whole.commit_steps[: place + 1]
+    assert cut.finish_reason == "stop"
+
+
 # -- scoring and progress -------------------------------------------------------------------------
 
 
