@@ -19,6 +19,7 @@ from rlcore.inference.llm import LLM, Generated
 from rlcore.inference.prompts import encode_prompt
 from rlcore.inference.request import check_ids
 from rlcore.inference.scoring import alternatives
+from rlcore.inference.serving.answers import token_text
 from rlcore.inference.trace import BranchSpan, ParallelTrace
 
 MAX_LINE = 16 << 20
@@ -175,16 +176,13 @@ def _mean(values: Sequence[float]) -> float:
 def _with_alternatives(
     token: Token, drawn: float, others: Sequence[tuple[int, float]], tokenizer: Tokenizer | None
 ) -> Token:
-    def name(number: int) -> str:
-        # The token itself is shown as it stands in its text.
-        if number == token.id:
-            return token.text
-        if tokenizer is None:
-            return f"{number} "
-        return tokenizer.decode([number], errors="replace")
-
-    named = tuple((name(number), log_prob) for number, log_prob in others)
-    return Token(token.id, token.text, token.log_prob, drawn, named)
+    ids = [number for number, _ in others]
+    named = tuple(
+        (str(number) if tokenizer is None else token_text(tokenizer, number), log_prob)
+        for number, log_prob in others
+    )
+    rank = ids.index(token.id) + 1 if token.id in ids else None
+    return Token(token.id, token.text, token.log_prob, drawn, named, rank)
 
 
 def _trace_tokens(tokenizer: Tokenizer | None, trace: ParallelTrace) -> list[Token]:

@@ -270,6 +270,10 @@ def test_the_page_shows_alternatives_and_the_order_of_diffusion(folder, llm, cap
         values = [value for _, value in token.alternatives]
         assert values == sorted(values, reverse=True)
         assert token.log_prob <= values[0] + 1e-5
+        if token.rank is None:
+            assert token.log_prob <= values[-1] + 1e-5
+        else:
+            assert token.log_prob == pytest.approx(values[token.rank - 1], abs=1e-5)
         assert token.drawn_log_prob is not None
     diffusion = make_folder(tmp_path / "diffusion", causal=False)
     settings = tmp_path / "decoding.yaml"
