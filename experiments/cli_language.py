@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from experiments.storage_errors import naming
 from rlcore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def generate(
     )
     records = [answer_record(prompts[answer.prompt_index], answer) for answer in answers]
     if out is not None:
-        with _writing(out) as file_out:
+        with naming(out), _writing(out) as file_out:
             write_records(file_out, records)
     if html is not None:
         _page(html, llm, answers, str(folder))

@@ -103,8 +103,11 @@ def write_transcript(
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(render_transcript(answers, title), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(render_transcript(answers, title), encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
