@@ -136,7 +136,7 @@ class Server:
         keep = request.keep_alive
         try:
             keep = await self._dispatch(connection, request)
-            return 200, keep
+            return connection.status, keep
         except HttpError as error:
             keep = keep and not error.close and not connection.begun
             await self._refuse(connection, error, keep_alive=keep)

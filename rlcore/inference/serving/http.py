@@ -93,6 +93,9 @@ class Connection:
         reader: What the client sends; its buffer must hold ``max_header_bytes``.
         writer: What it is sent.
         limits: Sizes and times.
+
+    Attributes:
+        status: Of the last answer.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class Connection:
         self._reader, self._writer, self._limits = reader, writer, limits
         self._begun = False
         self._early = b""
+        self.status = 0
         writer.transport.set_write_buffer_limits(high=64 << 10)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -199,6 +203,7 @@ class Connection:
         Raises:
             ConnectionError: The client is gone, or takes nothing.
         """
+        self.status = status
         body = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
         data = body.encode("utf-8", "replace")
         fields = {"Content-Type": "application/json", "Content-Length": str(len(data))}
@@ -210,7 +215,7 @@ class Connection:
         Raises:
             ConnectionError: The client is gone.
         """
-        self._begun = True
+        self._begun, self.status = True, 200
         fields = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         head = _head_of(200, {**fields, "Transfer-Encoding": "chunked"}, keep_alive=False)
         await self._write(head)

@@ -472,15 +472,17 @@ def test_answers_do_not_depend_on_the_crowd(make_server):
 # -- the end --------------------------------------------------------------------------------------
 
 
-def test_running_requests_may_finish_and_new_ones_are_refused(make_server):
+def test_running_requests_may_finish_and_new_ones_are_refused(make_server, caplog):
     running = make_server()
     client = begin(running, {"max_tokens": 512, "n": 8}, stream=False)
     idle = running.socket()
     wait_for(lambda: running.stats()["decoding"] > 0)
     draining = asyncio.run_coroutine_threadsafe(running.server.drain(), running.loop)
     assert read_all(idle) == b"", "connections without a request are closed at once"
-    status, _, data = running.request("GET", "/health")
+    with caplog.at_level("INFO"):
+        status, _, data = running.request("GET", "/health")
     assert (status, json.loads(data)["status"]) == (503, "draining")
+    assert "GET '/health' 503" in caplog.text
     status, tree = running.post("/v1/completions", {"prompt": "late"})
     assert (status, tree["error"]["message"]) == (503, "the server is going down")
     assert not draining.done(), "the request had ended before it was asked about"
