@@ -220,7 +220,7 @@ class LLM:
         found = watch.texts.get(sample)
         keep = None if found is None else found.tokens
         ids = trace.new_ids.tolist()[:keep]
-        _check_finite(number, sample, ids, raw[:keep])
+        self._check_finite(number, sample, ids, raw[:keep])
         return Generated(
             prompt_index=number,
             sample=sample,
@@ -233,6 +233,20 @@ class LLM:
             trace=trace,
             passes=trace.forward_passes,
         )
+
+    def _check_finite(
+        self, number: int, sample: int, ids: Sequence[int], log_probs: Sequence[float]
+    ) -> None:
+        """Refuse an answer that was drawn from logits that are no numbers."""
+        for place, log_prob in enumerate(log_probs):
+            if math.isnan(log_prob):
+                # It has spread to all tokens of its pass, those of a shared beginning among them.
+                self.engine.store.cache.clear()
+                raise NonFiniteError(
+                    f"prompt {number}, sample {sample}: the log-probability of new token {place} "
+                    f"(id {ids[place]}) is {log_prob}: the model's logits are not finite there; "
+                    "wider numbers (dtype, --dtype float32) may help"
+                )
 
     def _text(self, ids: Sequence[int]) -> str | None:
         if self.tokenizer is None:
@@ -272,17 +286,6 @@ def _end_ids(path: Path, vocab_size: int) -> set[int]:
             f"{path}: eos_token_id is {found!r:.80}, wanted token ids from 0 to {vocab_size - 1}"
         )
     return set(ids)
-
-
-def _check_finite(number: int, sample: int, ids: Sequence[int], log_probs: Sequence[float]) -> None:
-    """Refuse an answer that was drawn from logits that are no numbers."""
-    for place, log_prob in enumerate(log_probs):
-        if math.isnan(log_prob):
-            raise NonFiniteError(
-                f"prompt {number}, sample {sample}: the log-probability of new token {place} "
-                f"(id {ids[place]}) is {log_prob}: the model's logits are not finite there; wider "
-                "numbers (dtype, --dtype float32) may help"
-            )
 
 
 def _seeds(prompts: Sequence[Sequence[int]], seed: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
@@ -417,6 +418,8 @@ def test_commands_of_a_conversation(llm, tmp_path):
         ("/html", "/html wants a file name"),
         ("/html /nowhere/x", "cannot be written"),
         ("/set 'x", "/set wants one of"),
+        ('/set temperature "x', "temperature wants a number"),
+        ("/set top_k 99999999999999999999", "sampling.top_k must be from 0"),
         ("x" * 5000, "error: "),
         ("\ud83d", "lone surrogate"),
     ],
@@ -425,6 +428,38 @@ def test_what_is_wrong_is_said_and_the_conversation_goes_on(llm, line, message):
     talk = Talk(llm).lines("a", line, "b")
     assert message in talk.said
     assert len(talk.chat.turns) == 2
+    talk.chat.close()
+
+
+@pytest.mark.parametrize("change", ["/set temperature 0.5", "/stats"])
+def test_a_message_that_does_not_fit_forgets_nothing(llm, change):
+    talk = Talk(llm).lines("a", change, "/set max_new_tokens 1000000", "too much")
+    assert "the answer up to 1000000: request" in talk.said
+    assert "/new begins anew" in talk.said
+    talk.lines("/set max_new_tokens 6", "b")
+    first, second = talk.chat.turns
+    whole = [*first.sent, *first.ids, *second.sent, *second.ids]
+    raw = llm.model(torch.tensor([whole])).detach()[0].log_softmax(-1)
+    start = len(whole) - len(second.ids)
+    law = [float(raw[start - 1 + n, i]) for n, i in enumerate(second.ids)]
+    assert len(second.ids) > 0
+    assert second.raw_log_probs == pytest.approx(law, abs=1e-4)
+    talk.chat.close()
+
+
+def test_an_answer_of_logits_that_are_no_numbers_is_forgotten(llm):
+    weight = llm.model.embed.weight
+    with torch.no_grad():
+        before = weight[ord("z")].clone()
+        weight[ord("z")] = float("nan")
+    try:
+        talk = Talk(llm).lines("a", "z", "b")
+    finally:
+        with torch.no_grad():
+            weight[ord("z")] = before
+    assert "error: the model's logits are not finite; this answer is forgotten" in talk.said
+    assert len(talk.chat.turns) == 2
+    assert all(math.isfinite(v) for turn in talk.chat.turns for v in turn.raw_log_probs)
     talk.chat.close()
 
 

@@ -270,6 +270,14 @@ def test_logits_that_are_no_numbers_are_told_of(llm):
     with pytest.raises(NonFiniteError, match=r"prompt 1, sample 0: .* of new token 0 .* is nan"):
         found.generate([[1, 2], [6, 7]], max_new_tokens=3, seed=2)
     assert_clean(found)
+    shared = list(range(20, 60))
+    with pytest.raises(NonFiniteError):
+        found.generate([[*shared, 7, 8]], max_new_tokens=3)
+    (after,) = found.generate([[*shared, 9, 8]], max_new_tokens=3, temperature=0.0)
+    assert (after.token_ids, after.log_probs) == (
+        greedy(broken, [*shared, 9, 8], 3)[0],
+        pytest.approx(greedy(broken, [*shared, 9, 8], 3)[1]),
+    )
 
 
 def test_a_module_is_not_converted_in_silence(model):
