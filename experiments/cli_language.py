@@ -211,6 +211,8 @@ def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> 
             "the model's folder has no tokenizer to read text with; give token ids: "
             '--file with lines such as {"prompt": [1, 2, 3]}'
         )
+    if prompt is None and sys.stdin.isatty():
+        typer.echo("type the prompt; Ctrl-D ends it", err=True)
     text = sys.stdin.read() if prompt in (None, "-") else str(prompt)
     if as_chat:
         return [

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,9 @@ from rlcore.data.tokenizers import ByteTokenizer
 from rlcore.data.tokenizers.chat import encode_chat
 from rlcore.errors import ConfigError
 from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM
+from rlcore.inference.request import Request
 from rlcore.nn.transformer import Transformer, TransformerConfig, save_pretrained
 
 TEMPLATE = (
@@ -111,6 +114,26 @@ def test_standard_input_is_a_prompt_or_a_file(folder, llm, capsys, monkeypatch):
     code, out, _ = run(capsys, "generate", folder, *words, *SMALL)
     assert code == 0
     assert json.loads(out)["text"] + "\n" == expected
+
+
+def test_a_person_is_told_that_a_prompt_is_awaited(folder, capsys, monkeypatch):
+    import io
+
+    typed = io.StringIO("hello\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", typed)
+    code, _, err = run(capsys, "generate", folder, "--max-new-tokens", 2, *SMALL)
+    assert (code, err) == (0, "type the prompt; Ctrl-D ends it\n")
+
+
+def test_the_longest_prompt_that_serve_allows_has_room(folder):
+    from experiments.cli_language import _load
+
+    engine = _load(folder, None, "cpu", None, None, 32_768 + 8192).engine
+    request = Request(prompt=[5] * 32_768, max_new_tokens=8192)
+    engine.submit(request).abort()
+    with pytest.raises(RequestError, match="can come to need"):
+        engine.submit(replace(request, max_new_tokens=8193 + 16))
 
 
 def test_a_message_is_laid_out_with_the_template(folder, llm, capsys):
@@ -287,8 +310,6 @@ def test_the_page_shows_alternatives_and_the_order_of_diffusion(folder, llm, cap
 
 
 def test_forks_of_a_trace_are_branches_of_the_page(llm):
-    from rlcore.inference.request import Request
-
     engine = llm.engine
     handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=40, keep=True))
     for _ in range(4):
