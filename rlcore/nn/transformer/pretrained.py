@@ -171,7 +171,8 @@ def save_pretrained(
         The layout: ``llama``, ``qwen2``, ``qwen3``, ``qwen3_moe`` or ``llada``.
 
     Raises:
-        CheckpointError: No published layout holds this model, or its parameters differ in dtype.
+        CheckpointError: No published layout holds this model, its parameters differ in dtype, or
+            a file stands in the folder's place.
     """
     if not isinstance(module, Transformer):
         raise CheckpointError(f"wanted a Transformer to save, got {type(module).__name__}")
@@ -181,6 +182,8 @@ def save_pretrained(
         raise CheckpointError(f"wanted parameters of one floating-point dtype, got {dtypes}")
     dtype = str(dtypes.pop()).removeprefix("torch.")
     target = Path(directory).absolute()
+    if target.exists() and not target.is_dir():
+        raise CheckpointError(f"{target}: is a file, wanted a folder or a new name")
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
