@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from rlcore.data.tokenizers import Tokenizer
 from rlcore.errors import MissingDependencyError, RlcoreError
@@ -52,10 +53,10 @@ class Server:
             "/v1/completions": read_completion,
             "/v1/chat/completions": read_chat,
         }
-        self._gets: dict[str, Callable[[], Any]] = {
-            "/v1/models": self._models,
-            f"/v1/models/{config.model_name}": self._model,
-        }
+        self._gets: dict[str, Callable[[], Any]] = {"/v1/models": self._models}
+        name = config.model_name
+        for spelling in (name, quote(name), quote(name, safe="")):  # clients escape or do not
+            self._gets[f"/v1/models/{spelling}"] = self._model
         self._clients: dict[asyncio.Task[None], bool] = {}
         self._listener: asyncio.Server | None = None
         self._draining = False
