@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rlcore.inference.tags import TagSchema
     from rlcore.inference.trace import ParallelTrace
 
+MAX_SAMPLES = 1 << 16
 FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
 """Why a branch ended: a stop token or sequence, a budget, its closing tag, the join that took it
 in, a fork that the schema refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
@@ -83,6 +84,8 @@ class Request:
         for name in ("max_new_tokens", "n"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} of a request must be >= 1, got {getattr(self, name)}")
+        if self.n > MAX_SAMPLES:
+            raise RequestError(f"n of a request must be at most {MAX_SAMPLES}, got {self.n}")
         if self.max_path_tokens is not None and self.max_path_tokens < 1:
             raise RequestError(f"max_path_tokens must be >= 1 or null, got {self.max_path_tokens}")
         if any(len(sequence) == 0 for sequence in self.stop_sequences):
