@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def shared_prefixes() -> dict[str, Any]:
             Request(prompt=p, max_new_tokens=NEW, n=8, sampling=SamplingParams(seed=i))
             for i, p in enumerate(prompts)
         ]
-        once, by_row = (lambda engine=engine: engine.generate(requests) for engine in engines)
+        once, by_row = (partial(engine.generate, requests) for engine in engines)
         once(), by_row()  # twice before it counts: prompts become graphs at the second sight
         times = _in_turn(once, by_row, 8 * families)
         found[str(families)] = {
