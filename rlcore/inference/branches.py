@@ -86,7 +86,7 @@ class Stretch:
     def extend(self, ids: Sequence[int], kind: int, version: int) -> None:
         """Append tokens that were not drawn from the model."""
         count = len(ids)
-        self.ids.extend(ids)
+        self.ids += ids if isinstance(ids, array) else array("q", ids)
         self.kinds += bytes((kind,)) * count
         self.log_probs.frombytes(bytes(8 * count))
         self.raw_log_probs.frombytes(bytes(8 * count))
@@ -250,7 +250,7 @@ class Sample:
         request: What was asked.
         index: Which of the request's samples.
         arrival: Number of the request.
-        root: The branch without a parent.
+        root: The branch without a parent, until the engine forgets the sample.
         branches: Branches that hold something, in order of creation.
         generated: New tokens that were read from the log, forced ones included.
         token_limit: What ``generated`` may reach.
