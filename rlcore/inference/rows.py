@@ -10,8 +10,8 @@ Legend: ``R`` rows, ``M`` entries of a row's block list.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +23,6 @@ NO_WRITE = -1
 
 IDLE, NORMAL, REPLAY = 0, 1, 2
 """``active``: the row is empty; it feeds a new token; it feeds one whose keys are there already."""
-
-
-class Seat(NamedTuple):
-    """What is written into a row that was taken, so that it decodes from the next step on.
-
-    Attributes:
-        row: Which.
-        blocks: The block list.
-        fills: Valid slots of each.
-        token: What to feed.
-        position: Its position.
-        replay: Whether its keys and values are in the listed blocks already.
-        sampling: How to draw.
-        key: Key of the noise.
-    """
-
-    row: int
-    blocks: Sequence[int]
-    fills: Sequence[int]
-    token: int
-    position: int
-    replay: bool
-    sampling: SamplingParams
-    key: int
 
 
 class RowTable:
@@ -117,28 +93,42 @@ class RowTable:
         self.tenant[row] = self._tenants
         return row
 
-    def seat(self, seats: Sequence[Seat]) -> None:
-        """Fill rows that were taken."""
-        rows = np.asarray([seat.row for seat in seats])
-        count = np.asarray([len(seat.blocks) for seat in seats], np.int32)
-        # Beyond the list the fills of an empty row are 0 already.
-        listed = np.arange(count.max()) < count[:, None]
-        lists = np.zeros((2, *listed.shape), np.int32)
-        lists[0, listed] = [block for seat in seats for block in seat.blocks]
-        lists[1, listed] = [fill for seat in seats for fill in seat.fills]
-        self.lists[:, rows, : listed.shape[1]] = lists
-        tail = np.maximum(count - 1, 0)
-        self.width[rows], self.tail[rows] = count, tail
-        self.longs[:, rows] = np.asarray([(x.token, x.position, x.key) for x in seats]).T
-        self.active[rows] = [REPLAY if seat.replay else NORMAL for seat in seats]
-        sampling = [seat.sampling for seat in seats]
-        self.top_k[rows] = [x.top_k for x in sampling]
-        self.floats[:, rows] = np.asarray(
-            [(x.temperature, x.top_p, x.repetition_penalty) for x in sampling]
-        ).T
-        taken = rows.tolist()
-        self.seated.update(taken)
-        self.emptied.difference_update(taken)
+    def seat(
+        self,
+        row: int,
+        blocks: array[int],
+        fills: array[int],
+        *,
+        token: int,
+        position: int,
+        replay: bool,
+        sampling: SamplingParams,
+        key: int,
+    ) -> None:
+        """Fill a row that was taken: it decodes from the next step on.
+
+        Args:
+            row: Which.
+            blocks: The block list, int32.
+            fills: Valid slots of each, int32.
+            token: What to feed.
+            position: Its position.
+            replay: Whether its keys and values are in the listed blocks already.
+            sampling: How to draw.
+            key: Key of the noise.
+        """
+        count = len(blocks)
+        # Behind the list, an empty row's fills are 0 already.
+        self.table[row, :count] = np.frombuffer(blocks, np.int32)
+        self.fill[row, :count] = np.frombuffer(fills, np.int32)
+        self.tail[row], self.width[row] = max(count - 1, 0), count
+        self.token[row], self.position[row] = token, position
+        self.active[row] = REPLAY if replay else NORMAL
+        self.key[row] = key
+        self.temperature[row], self.top_k[row] = sampling.temperature, sampling.top_k
+        self.top_p[row], self.penalty[row] = sampling.top_p, sampling.repetition_penalty
+        self.seated.add(row)
+        self.emptied.discard(row)
 
     def see(self, row: int, ids: Sequence[int]) -> None:
         """Mark tokens as seen by a row, for its repetition penalty; all others are not."""

@@ -13,6 +13,7 @@ executed, where all its blocks fit into the pool together.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
@@ -24,7 +25,7 @@ from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.errors import EngineError
 from rlcore.inference.kv_store import KVStore, block_list
 from rlcore.inference.prefill import Chunk, PrefillBatch
-from rlcore.inference.rows import RowTable, Seat
+from rlcore.inference.rows import RowTable
 from rlcore.inference.step_log import StepLog
 from rlcore.ops.sampling import branch_key
 
@@ -152,30 +153,26 @@ class Scheduler:
         tokens = sum(len(chunk.ids) for chunk in chunks)
         if not self.rides or tokens > min(MOST_RIDERS, self.rows.free):
             return False
-        self._riders = [self.rows.take() for _ in range(tokens)]
-        riders = (rider for chunk in chunks for rider in chunk.riders())
-        self.rows.seat(
-            [
-                Seat(
-                    row,
-                    rider.blocks,
-                    rider.fills,
-                    token=rider.token,
-                    position=rider.position,
-                    replay=False,
-                    sampling=_PLAIN,
-                    key=0,
-                )
-                for row, rider in zip(self._riders, riders, strict=True)
-            ]
-        )
+        for rider in (rider for chunk in chunks for rider in chunk.riders()):
+            row = self.rows.take()
+            self.rows.seat(
+                row,
+                rider.blocks,
+                rider.fills,
+                token=rider.token,
+                position=rider.position,
+                replay=False,
+                sampling=_PLAIN,
+                key=0,
+            )
+            self._riders.append(row)
         return True
 
     def dismiss_riders(self) -> None:
         """Empty the rows of known tokens: the step that feeds them was launched."""
         if self._riders:
             self.rows.empty(self._riders)
-            self._riders = []
+            self._riders.clear()
 
     def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> tuple[int, bool]:
         """Take up to ``left`` tokens of a branch; return what is left, and if it lacks none."""
@@ -200,28 +197,25 @@ class Scheduler:
 
     def _seat(self, branches: Sequence[Branch]) -> None:
         """Let branches that lack nothing decode from their rows."""
-        self.rows.seat([self._seat_of(branch) for branch in branches])
         for branch in branches:
+            blocks, fills = block_list(branch.stretches())
+            branch.base = len(blocks) - len(branch.stretch.blocks)
             branch.state = State.DECODE
             branch.since = branch.first_step = self.launched
-            if branch.sample.request.sampling.repetition_penalty != 1.0:
+            sampling = branch.sample.request.sampling
+            self.rows.seat(
+                branch.row,
+                blocks,
+                fills,
+                token=branch.last_id(),
+                position=branch.position,
+                replay=branch.stretch.computed == len(branch.stretch.ids),
+                sampling=sampling,
+                key=branch_key(sampling.seed, *branch.path),
+            )
+            if sampling.repetition_penalty != 1.0:
                 self.rows.see(branch.row, [i for x in branch.stretches() for i in x.ids])
         self.budget(dict.fromkeys([branch.sample for branch in branches]))
-
-    def _seat_of(self, branch: Branch) -> Seat:
-        blocks, fills = block_list(branch)
-        branch.base = len(blocks) - len(branch.stretch.blocks)
-        sampling = branch.sample.request.sampling
-        return Seat(
-            branch.row,
-            blocks,
-            fills,
-            token=branch.last_id(),
-            position=branch.position,
-            replay=branch.stretch.computed == len(branch.stretch.ids),
-            sampling=sampling,
-            key=branch_key(sampling.seed, *branch.path),
-        )
 
     def pull(self, branch: Branch) -> None:
         """Append to a branch what its row has drawn, as far as the sample's limits go.
@@ -261,8 +255,9 @@ class Scheduler:
         if self.log.step > branch.first_step:
             branch.sample.intervals.append((branch.first_step, self.log.step - 1))
         own = slice(branch.base, self.rows.width[row])
-        stretch.blocks = self.rows.table[row, own].tolist()
-        stretch.fills = self.rows.fill[row, own].tolist()
+        stretch.blocks = array("i", self.rows.table[row, own].tobytes())
+        stretch.fills = array("i", self.rows.fill[row, own].tobytes())
+        stretch.computed = sum(stretch.fills)
 
     def trim(self, stretch: Stretch) -> None:
         """Free the blocks of a stretch that hold nothing."""
