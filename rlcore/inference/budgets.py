@@ -83,10 +83,9 @@ class Budgets:
         ended = [branch for branch in seated if branch.position + 1 >= sample.path_end]
         running = [branch for branch in seated if branch not in ended]
         left = sample.token_limit - sample.generated
+        each = max(left // max(len(running), 1), 1)
+        most = min(each, self.scheduler.log.capacity // 2)
         for branch in running:
-            self.scheduler.rows.remaining[branch.row] = min(
-                max(left // len(running), 1),
-                sample.path_end - 1 - branch.position,
-                self.scheduler.log.capacity // 2,
-            )
+            path = sample.path_end - 1 - branch.position
+            self.scheduler.rows.remaining[branch.row] = min(most, path)
         return ended
