@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -97,14 +98,14 @@ class Request:
         limit = self.max_path_tokens
         return self.max_new_tokens if limit is None else min(limit, self.max_new_tokens)
 
-    def prompt_ids(self) -> list[int]:
+    def prompt_ids(self) -> Sequence[int]:
         """Return the prompt's ids, in canonical order."""
         if isinstance(self.prompt, Sequence):
-            return list(map(int, self.prompt))
+            return self.prompt
         ids: list[int] = self.prompt.ids.tolist()
         return ids
 
-    def checked_ids(self, vocab_size: int) -> list[int]:
+    def checked_ids(self, vocab_size: int) -> array[int]:
         """Return the prompt's ids, in canonical order.
 
         Raises:
@@ -115,7 +116,7 @@ class Request:
         check_ids(self.stop_ids, vocab_size, "stop_ids")
         for i, ids in enumerate(self.stop_sequences):
             check_ids(ids, vocab_size, f"stop_sequences[{i}]")
-        return prompt
+        return array("q", prompt)
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
