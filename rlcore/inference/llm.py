@@ -25,6 +25,7 @@ from rlcore.inference.stop_watch import StopWatch
 from rlcore.nn.transformer.folder import CONFIG, MAX_CONFIG_BYTES, read_json
 from rlcore.nn.transformer.model import Transformer
 from rlcore.nn.transformer.pretrained import from_pretrained
+from rlcore.ops.cuda_graph import no_collection
 
 GENERATION_FILE = "generation_config.json"
 _REPEAT = 0x9E3779B97F4A7C15  # odd: repeated prompts get seeds of their own
@@ -194,10 +195,11 @@ class LLM:
         self._follow_training()
         handles: list[RequestHandle] = []
         try:
-            for number, request in enumerate(requests):
-                handles.append(_submit(engine, request, number))
-            watches = [StopWatch(handle, self.tokenizer, stops) for handle in handles]
-            _run_all(engine, handles, watches if stops else [], progress)
+            with no_collection():  # see Engine.generate
+                for number, request in enumerate(requests):
+                    handles.append(_submit(engine, request, number))
+                watches = [StopWatch(handle, self.tokenizer, stops) for handle in handles]
+                _run_all(engine, handles, watches if stops else [], progress)
         finally:
             # After an error or Ctrl-C nothing may be left in the pool.
             for handle in handles:

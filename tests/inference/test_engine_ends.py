@@ -12,6 +12,7 @@ import torch
 
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
+from rlcore.inference.errors import RequestError
 from rlcore.inference.request import Request
 from rlcore.inference.rows import RowTable
 from rlcore.inference.step_log import StepLog
@@ -189,3 +190,18 @@ def test_the_log_gives_each_row_what_it_drew_around_the_end_of_the_ring() -> Non
                 wanted = [written[step][place][row] for step in steps]
                 np.testing.assert_array_equal(found[kept], wanted)
             np.testing.assert_array_equal(drawn.versions, [s // 4 for s in range(since, 21)])
+
+
+def test_cycles_are_looked_for_again_after_a_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after one that failed; none is looked for while requests run."""
+    engine = Engine(small_model(), EngineConfig(num_blocks=64))
+    seen, step = [], engine.step
+    monkeypatch.setattr(engine, "step", lambda: (seen.append(gc.isenabled()), step())[1])
+    assert gc.isenabled()
+    engine.generate([Request(prompt=[1, 2], max_new_tokens=3)])
+    assert seen
+    assert not any(seen)
+    assert gc.isenabled()
+    with pytest.raises(RequestError):
+        engine.generate([Request(prompt=[1_000], max_new_tokens=3)])
+    assert gc.isenabled()
