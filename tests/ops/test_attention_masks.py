@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.dense import attention, choose_backend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.short_rows import LONGEST
 from rlcore.ops.attention.tiles import TILE, tile_lists, tile_tables
 
 PARTS = ("documents", "blocks", "intervals", "padding")
@@ -248,7 +249,9 @@ def test_parts_that_do_not_fit_are_refused(parts: dict[str, torch.Tensor], messa
 def test_auto_takes_the_kernels_where_they_can_run() -> None:
     documents = torch.zeros(2, 300, dtype=torch.int32)
     ruled, plain = AttentionMask(documents=documents), AttentionMask()
-    padded = AttentionMask(causal=False, padding=torch.ones(2, 100, dtype=torch.bool))
+    padded = AttentionMask(causal=False, padding=torch.ones(2, LONGEST, dtype=torch.bool))
+    longer = AttentionMask(causal=False, padding=torch.ones(2, LONGEST + 1, dtype=torch.bool))
+    causal = AttentionMask(padding=torch.ones(2, LONGEST, dtype=torch.bool))
 
     class OnGPU(torch.Tensor):
         is_cuda = True
@@ -260,6 +263,8 @@ def test_auto_takes_the_kernels_where_they_can_run() -> None:
         assert chosen(ruled, dtype, 128) == "triton"
         assert chosen(ruled, dtype, 129) == "torch"
         assert chosen(plain, dtype, 64) == chosen(padded, dtype, 64) == "torch"
+        # The kernel of short rows knows neither longer ones nor causality.
+        assert chosen(longer, dtype, 64) == chosen(causal, dtype, 64) == "triton"
         assert chosen(ruled, dtype, 64, torch.Tensor) == "torch"
     assert chosen(ruled, torch.float64, 64) == "torch"
 
