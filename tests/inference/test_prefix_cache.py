@@ -105,6 +105,17 @@ def test_new_weights_make_old_blocks_unreachable() -> None:
     assert served.generate([request])[0].prefill_tokens == 12
 
 
+def test_a_request_that_needs_the_whole_pool_borrows_no_block_whose_rest_it_would_waste() -> None:
+    """40 tokens in 10 blocks of 4: a cached block with one slot filled would be one too many."""
+    served = engine(num_blocks=10)
+    request = Request(prompt=[1, 2, 3, 4, 5, 6], max_new_tokens=34)
+    first, second = served.generate([request])[0], served.generate([request])[0]
+    assert first.peak_blocks == second.peak_blocks == 10
+    assert (first.prefill_tokens, second.prefill_tokens) == (5, 1)
+    assert first.ids.tolist() == second.ids.tolist()
+    assert second.new_tokens == 34
+
+
 def test_blocks_of_the_cache_are_given_up_for_new_requests() -> None:
     served = engine(num_blocks=12)
     for i in range(8):
