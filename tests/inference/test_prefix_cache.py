@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rlcore.inference.branches import GIVEN, Stretch
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
+from rlcore.inference.kv_store import KVStore
 from rlcore.inference.request import Request
 from rlcore.inference.trace import ParallelTrace
 from tests.inference.engine_cases import small_model, trace_gap
@@ -114,6 +116,26 @@ def test_a_request_that_needs_the_whole_pool_borrows_no_block_whose_rest_it_woul
     assert (first.prefill_tokens, second.prefill_tokens) == (5, 1)
     assert first.ids.tolist() == second.ids.tolist()
     assert second.new_tokens == 34
+
+
+def test_what_was_borrowed_once_is_filled_from_the_first_slot_when_it_is_cold_again() -> None:
+    store = KVStore(8, EngineConfig(block_size=4))
+    first, second = (Stretch(i, (), (), 0) for i in range(2))
+    for stretch in (first, second):
+        stretch.extend(range(9), GIVEN, 0)
+    store.borrow(first)
+    store.supply(first, store.shortage(first, 8))
+    store.fill(first, 8)
+    store.remember(first)
+    store.borrow(second)
+    assert (second.blocks, second.borrowed, second.computed) == (first.blocks, 2, 8)
+    assert store.shortage(second, 0) == 0
+    store.cool(second)
+    assert second.room(4) == 0
+    assert store.shortage(second, 8) == 2
+    store.supply(second, 2)
+    assert store.fill(second, 8) == [(block, 0, 4) for block in second.blocks]
+    assert second.computed == 8
 
 
 def test_blocks_of_the_cache_are_given_up_for_new_requests() -> None:
