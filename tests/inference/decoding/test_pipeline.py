@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from rlcore.errors import ConfigError, NonFiniteError
 from rlcore.inference.decoding import PromptBatch, PromptError, build_decoder
+from rlcore.inference.decoding.noise import row_keys
+from rlcore.inference.decoding.reverse_step import reverse_step
 from rlcore.inference.decoding.schedules import ascending_block_sizes, ascending_counts
-from rlcore.inference.decoding.state import FILLED, GIVEN, MASKED
+from rlcore.inference.decoding.state import FILLED, GIVEN, MASKED, DecodeState
 from tests.inference.decoding.denoisers import EOS, MASK, Mixing, Table, plain_decode, ranked
 
 L = 16
@@ -282,6 +284,21 @@ def test_dropping_finished_rows_changes_nothing(every):
     slowest = int(wanted.nfe.max())
     assert denoiser.calls == min(-(-slowest // every) * every, L)
     assert calls >= slowest
+
+
+def test_a_row_that_is_not_active_stays_as_it_is():
+    """Rows that are done wait among the others until they are dropped."""
+    cfg = {"acceptance": UNIFORM, "temperature": 0.8, "stop": {"eos": False}}
+    parts = build_decoder(cfg, Mixing()).parts
+    prompts = PromptBatch.from_lists(PROMPTS)
+    state = DecodeState.begin(prompts, L, MASK, row_keys(3, torch.arange(4)))
+    parts.acceptance.begin(state, [L])
+    state.active[1] = False
+    before = dict(state.take(torch.arange(4)).tensors())
+    reverse_step(parts, state)
+    assert state.masked.sum(1).tolist() == [L - 2, L, L - 2, L - 2]
+    for name, value in state.tensors():
+        assert torch.equal(value[1], before[name][1]), name
 
 
 def test_same_seed_same_tokens_other_seed_other_tokens():
