@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlcore.inference.branches import GIVEN, Stretch
+from rlcore.inference.branches import GIVEN, Stretch, most_blocks
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
 from rlcore.inference.kv_store import KVStore
@@ -116,6 +116,18 @@ def test_a_request_that_needs_the_whole_pool_borrows_no_block_whose_rest_it_woul
     assert (first.prefill_tokens, second.prefill_tokens) == (5, 1)
     assert first.ids.tolist() == second.ids.tolist()
     assert second.new_tokens == 34
+
+
+def test_the_rest_of_a_borrowed_block_counts_in_what_a_request_can_come_to_need() -> None:
+    """40 tokens fit into 10 blocks; behind a borrowed block with one slot filled they take 11."""
+    served = engine()
+    request = Request(prompt=[1, 2, 3, 4, 5, 6], max_new_tokens=34)
+    assert served.generate([request])[0].peak_blocks == 10
+    handle = served.submit(request)
+    assert most_blocks(handle.sample, 4) == 10
+    served.step()
+    assert most_blocks(handle.sample, 4) == 11
+    assert handle.result()[0].peak_blocks == 11
 
 
 def test_what_was_borrowed_once_is_filled_from_the_first_slot_when_it_is_cold_again() -> None:
