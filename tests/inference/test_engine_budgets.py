@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rlcore.errors import ConfigError
+from rlcore.inference.branches import State
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
 from rlcore.inference.errors import (
@@ -110,6 +111,40 @@ def test_the_oldest_request_is_served_first() -> None:
         engine.step()
         order += [i for i, h in enumerate(handles) if h.done and i not in order]
     assert order == [0, 1, 2, 3, 4]
+
+
+def test_the_younger_of_two_rows_goes_back_where_one_block_is_left() -> None:
+    engine = make(5)
+    handles = [engine.submit(Request(prompt=[i] * 4, max_new_tokens=12)) for i in range(2)]
+    states = [State.DECODE, State.DECODE]
+    while State.QUEUED not in states:
+        engine.step()
+        states = [handle.root._branch.state for handle in handles]
+    assert states == [State.DECODE, State.QUEUED]
+    assert [handle.result()[0].new_tokens for handle in handles] == [12, 12]
+
+
+def test_the_youngest_request_gives_its_blocks_to_the_oldest() -> None:
+    engine = make(7, max_rows=3)
+    requests = [Request(prompt=[i] * n, max_new_tokens=14) for i, n in enumerate((3, 1, 5))]
+    traces = engine.generate(requests)
+    assert [trace.preemptions for trace in traces] == [0, 0, 1]
+    assert [check_trace(trace, 0, VOCAB) for trace in traces] == [14, 14, 14]
+
+
+def test_a_request_waits_where_those_that_run_would_lack_their_next_block() -> None:
+    engine = make(6)
+    first = engine.submit(Request(prompt=[1] * 4, max_new_tokens=12))
+    engine.step()
+    engine.step()
+    second = engine.submit(Request(prompt=[2] * 16, max_new_tokens=4))
+    assert engine.store.pool.free == 4  # as many as its prompt takes
+    while not first.done:
+        engine.step()
+        assert engine.stats()["decoding"] <= 1
+    assert second.root.token_ids == [2] * 16
+    assert second.result()[0].new_tokens == 4
+    assert engine.stats()["preemptions"] == 0
 
 
 def test_children_inherit_the_arrival_of_their_request() -> None:

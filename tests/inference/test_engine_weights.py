@@ -116,7 +116,10 @@ def test_equal_tokens_of_other_mixtures_have_other_keys() -> None:
 def test_drain_finishes_what_runs_and_lets_the_rest_wait() -> None:
     model = small_model()
     engine = Engine(model, EngineConfig(num_blocks=100, block_size=4, max_rows=2))
-    handles = [engine.submit(Request(prompt=[i, 2], max_new_tokens=12)) for i in range(4)]
+    lengths = (12, 7, 12, 12)  # a row is free before the last of those that run has ended
+    handles = [
+        engine.submit(Request(prompt=[i, 2], max_new_tokens=new)) for i, new in enumerate(lengths)
+    ]
     for _ in range(3):
         engine.step()
     engine.update_weights(new_weights(), 1, "drain")

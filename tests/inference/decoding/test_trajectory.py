@@ -96,6 +96,13 @@ def test_record_is_small():
     assert not torch.equal(record.tokens[0], record.tokens[1])
 
 
+def test_each_copy_of_a_prompt_has_a_number_of_its_own():
+    assert PromptBatch.from_lists(PROMPTS).repeat(3).row_ids.tolist() == list(range(12))
+    numbered = PromptBatch.from_lists(PROMPTS[:2], row_ids=[2, 5]).repeat(3)
+    assert numbered.row_ids.tolist() == [6, 7, 8, 15, 16, 17]
+    assert torch.equal(numbered.ids[2], numbered.ids[0])
+
+
 def test_rollouts_of_a_prompt_do_not_depend_on_the_others():
     decoder = build_decoder({"acceptance": ASCENDING, "temperature": 1.0}, Mixing())
     whole = decoder.rollout(PromptBatch.from_lists(PROMPTS), 2, gen_length=L)
@@ -144,6 +151,9 @@ def test_rollouts_refuse_what_a_replay_cannot_score():
     with pytest.raises(InexactRollout, match=r"logit transform TopK \(law\).*allow_inexact"):
         decoder.rollout(prompts, gen_length=L)
     assert len(decoder.rollout(prompts, gen_length=L, allow_inexact=True)) == 4
+    law["logit_transforms"] = [{"name": "top_k", "k": 2, "affects": "both"}]
+    with pytest.raises(InexactRollout, match=r"logit transform TopK \(both\)"):
+        build_decoder(law, Mixing()).rollout(prompts, gen_length=L)
     law["logit_transforms"] = [{"name": "top_k", "k": 2, "affects": "confidence"}]
     assert len(build_decoder(law, Mixing()).rollout(prompts, gen_length=L)) == 4
 
