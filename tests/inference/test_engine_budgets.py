@@ -41,6 +41,37 @@ def make(blocks: int = 40, overlaps: bool = False, **settings: object) -> Engine
     return engine
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_what_two_idle_samples_share_makes_room(cache: bool) -> None:
+    """Neither sample alone can give up the blocks of their prompt."""
+    engine = make(10, prefix_cache=cache)
+    kept = engine.submit(Request(prompt=[1] * 16, max_new_tokens=4, n=2, keep=True))
+    kept.result()
+    assert engine.store.pool.used == 4 + 2
+    big = engine.generate([Request(prompt=[2] * 20, max_new_tokens=20)])[0]
+    assert check_trace(big, 0, VOCAB) == 20
+    kept.release()
+    check_counts(engine)
+
+
+def test_the_peak_counts_blocks_that_were_given_up_since() -> None:
+    engine = make(40, prefix_cache=False)
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=40))
+    for _ in range(4):
+        engine.step()
+    children = handle.root.fork(5)
+    engine.step()
+    engine.step()  # now each has a token of its own in the pool
+    for child in children:
+        child.drop()
+    handle.root.join()
+    engine.step()
+    handle.abort()
+    trace = handle.traces[0]
+    assert len(trace) == 3 + 4 + 1
+    assert trace.peak_blocks == 2 + 5  # of 7 tokens, and one a child
+
+
 @pytest.mark.parametrize("overlaps", [False, True])
 @pytest.mark.parametrize("budget", [1, 2, 3, 7, 13, 29])
 def test_branches_share_one_live_budget(budget: int, overlaps: bool) -> None:

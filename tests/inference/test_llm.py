@@ -327,6 +327,8 @@ def test_masked_diffusion_answers_do_not_depend_on_the_list():
             assert (one.prompt_index, one.sample) == (number, sample)
             assert one.token_ids == other.token_ids
     assert together[0].token_ids != together[1].token_ids
+    other_seed = LLM(model, engine=SMALL).generate(PROMPTS, **options | {"seed": 4})
+    assert [a.token_ids for a in other_seed] != [a.token_ids for a in together]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rlcore.errors import ConfigError, NonFiniteError
 from rlcore.inference.decoding import PromptBatch, PromptError, build_decoder
+from rlcore.inference.decoding.logit_transforms import TopK, TopP
 from rlcore.inference.decoding.noise import row_keys
 from rlcore.inference.decoding.reverse_step import draw, reverse_step
 from rlcore.inference.decoding.schedules import ascending_block_sizes, ascending_counts
@@ -251,6 +252,22 @@ def test_a_transform_changes_what_it_says(affects, temperature):
     own = torch.log_softmax(raw / (temperature or 1.0), -1)
     wanted = own.gather(-1, drawn.tokens[..., None])[..., 0]
     assert torch.allclose(log_probs.double(), wanted, atol=1e-6, rtol=0)
+
+
+def test_truncation_by_hand():
+    law = torch.tensor([[[0.125, 0.5, 0.25, 0.125]]], dtype=torch.float64)
+
+    def kept(rule, temperature=1.0):
+        return torch.isfinite(rule(law.log(), None, None, temperature))[0, 0].tolist()
+
+    assert kept(TopK(2)) == [False, True, True, False]
+    assert kept(TopK(3)) == [True] * 4  # equals of the third stay
+    # Half the mass is reached by the first token exactly.
+    assert kept(TopP(0.5)) == [False, True, False, False]
+    assert kept(TopP(0.51)) == [False, True, True, False]
+    assert kept(TopP(1e-9)) == [False, True, False, False]
+    # At temperature 2 the weights are as 1 : 2 : sqrt(2) : 1, and the first has 0.37.
+    assert kept(TopP(0.5), 2.0) == [False, True, True, False]
 
 
 # -- invariants ---------------------------------------------------------------------------------
