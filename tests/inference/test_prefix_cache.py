@@ -99,6 +99,33 @@ def test_the_same_structure_twice_computes_nothing_the_second_time() -> None:
     assert fresh.prefill_tokens == len(trace) - 1
 
 
+def test_what_follows_a_join_is_found_only_behind_the_same_branches() -> None:
+    """Two traces that differ in their first branch alone: its last one and the rest are equal."""
+    served = engine()
+    traces = []
+    for token in (11, 12):
+        handle = served.submit(Request(prompt=list(range(8)), max_new_tokens=40))
+        children = handle.root.fork(2, [[token, 9], [13, 14]])
+        for _ in range(5):
+            served.step()
+        for child in children:
+            child.stop()
+        handle.root.join(forced=[17, *range(20, 28)])
+        served.step()
+        served.scheduler.preempt(handle.sample)  # it looks for all of its blocks in the cache
+        traces.append(handle.result()[0])
+        assert traces[-1].preemptions == 1
+        assert trace_gap(served.model, traces[-1]) <= 1e-12
+    first, second = (trace.tree.forks[0].children for trace in traces)
+    assert traces[0].ids[first[1].start : first[1].stop + 9].tolist() == (
+        traces[1].ids[second[1].start : second[1].stop + 9].tolist()
+    )
+    for trace in (*traces, *traces):
+        again = served.generate([Request(prompt=trace, max_new_tokens=3)])[0]
+        assert trace_gap(served.model, again) <= 1e-12
+    assert again.prefill_tokens == 0
+
+
 def test_new_weights_make_old_blocks_unreachable() -> None:
     served = engine()
     request = Request(prompt=list(range(13)), max_new_tokens=4)
