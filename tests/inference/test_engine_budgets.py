@@ -234,6 +234,19 @@ def test_stop_tokens_and_sequences_end_at_the_first_match(overlaps: bool) -> Non
         assert trace.finish_reason == ("stop" if len(wanted) < 8 else "length")
 
 
+def test_a_stop_token_counts_as_long_as_one_request_watches_it() -> None:
+    engine = make()
+    script = dict(enumerate([1, 2, 6, 6, 9, 3, 3, 3], start=2))
+    ScriptedRunner(engine, VOCAB, {(0,): script}, overlaps=False)
+    short, long = (
+        engine.submit(Request(prompt=[3, 7], max_new_tokens=new, stop_ids=[9])) for new in (2, 8)
+    )
+    assert short.result()[0].finish_reason == "length"
+    assert long.result()[0].new_ids.tolist() == [1, 2, 6, 6, 9]
+    after = engine.submit(Request(prompt=[3, 7], max_new_tokens=8))
+    assert after.result()[0].new_tokens == 8
+
+
 @pytest.mark.parametrize("overlaps", [False, True])
 def test_an_aborted_request_gives_back_its_blocks(overlaps: bool) -> None:
     engine = make(overlaps=overlaps, prefix_cache=False)
@@ -250,6 +263,24 @@ def test_an_aborted_request_gives_back_its_blocks(overlaps: bool) -> None:
     assert other.result()[0].new_tokens == 20
     assert engine.store.pool.used == 0
     handle.abort()  # again: nothing happens
+
+
+def test_a_dropped_child_is_in_no_trace() -> None:
+    engine = make()
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=50))
+    children = handle.root.fork(3, [[4, 4, 4], [5] * 9, [7]])
+    for _ in range(3):
+        engine.step()
+    children[1].drop()
+    handle.abort()
+    trace = handle.traces[0]
+    (fork,) = trace.tree.forks
+    assert [child.path for child in fork.children] == [(0, 0), (0, 2)]
+    assert not fork.joined
+    assert trace.ids[trace.forced].tolist() == [4, 4, 4, 7]
+    # The path is that of the longest child, which is not the last one.
+    assert trace.critical_path_steps == trace.positions.max() + 1 - 3 > trace.positions[-1] + 1 - 3
+    assert check_trace(trace, 0, VOCAB) == trace.drawn.sum() > 3
 
 
 def test_tokens_come_one_by_one() -> None:

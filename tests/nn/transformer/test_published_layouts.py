@@ -334,18 +334,28 @@ def test_a_foreign_module_or_mixed_dtypes_are_refused(tmp_path: Path) -> None:
         save_pretrained(mixed, tmp_path / "m")
 
 
-def test_a_repeated_tied_head_is_accepted_only_if_equal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "changes", "embed", "head"),
+    [
+        ("llama", {}, "model.embed_tokens.weight", "lm_head.weight"),
+        ("llada", {"causal": False, "mask_id": 2}, "model.transformer.wte.weight",
+         "model.transformer.ff_out.weight"),
+    ],
+)  # fmt: skip
+def test_a_repeated_tied_head_is_accepted_only_if_equal(
+    layout: str, changes: dict[str, Any], embed: str, head: str, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
-    ours = model(dtype=torch.float32, tie_embeddings=True)
-    save_pretrained(ours, tmp_path)
+    ours = model(dtype=torch.float32, tie_embeddings=True, **changes)
+    assert save_pretrained(ours, tmp_path) == layout
     weights = load_file(tmp_path / "model.safetensors")
-    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    weights[head] = weights[embed].clone()
     save_file(weights, tmp_path / "model.safetensors")
     assert torch.equal(from_pretrained(tmp_path).embed.weight, ours.embed.weight)
-    weights["lm_head.weight"][3, 1] += 1
+    weights[head][3, 1] += 1
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"lm_head\.weight differs"):
+    with pytest.raises(CheckpointError, match=f"{head} differs"):
         from_pretrained(tmp_path)
 
 
