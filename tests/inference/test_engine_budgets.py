@@ -297,6 +297,23 @@ def test_tokens_come_one_by_one() -> None:
     assert handle.new_tokens() == []
 
 
+def test_tokens_of_branches_come_with_their_path_and_who_chose_them() -> None:
+    engine = make()
+    handle = engine.submit(Request(prompt=[1, 2], max_new_tokens=30))
+    engine.step()
+    handle.root.fork(2, [[4, 5], []])
+    engine.step()
+    told = {}
+    for token in handle.new_tokens():
+        told.setdefault(token.path, []).append((token.position, token.forced))
+    assert told == {
+        (0,): [(2, False)],
+        (0, 0): [(3, True), (4, True), (5, False)],
+        (0, 1): [(3, False)],
+    }
+    handle.abort()
+
+
 def test_wrong_requests_are_refused_by_name() -> None:
     engine = make()
     for wrong, match in (

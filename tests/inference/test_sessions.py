@@ -45,6 +45,9 @@ def test_a_conversation_equals_one_flat_generation() -> None:
     flat = Request(prompt=[*first.ids.tolist(), 4, 5], max_new_tokens=7, sampling=params)
     assert engine.generate([flat])[0].ids.tolist() == second.ids.tolist()
     assert second.turn_start == 8
+    # What is given is no step of the turn's path, nor are the turns before.
+    assert (first.critical_path_steps, second.critical_path_steps) == (5, 7)
+    assert first.degree == second.degree == 1.0
     assert second.prompt_tokens == 3
     assert second.drawn.tolist() == [False] * 3 + [True] * 5 + [False] * 2 + [True] * 7
 
