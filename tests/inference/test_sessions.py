@@ -76,6 +76,16 @@ def test_stop_tokens_end_a_turn() -> None:
         assert session.send([2], 30).result()[0].finish_reason == "stop"
 
 
+def test_tokens_that_a_turn_did_not_use_do_not_count_in_the_next() -> None:
+    """Two turns of up to 30 tokens in a pool of 40: the first ends with its first token."""
+    engine = Engine(small_model(), EngineConfig(num_blocks=10, block_size=4))
+    with engine.open_session(stop_ids=range(24), sampling=SamplingParams(seed=1)) as session:
+        assert session.send([1], 30).result()[0].new_tokens < 8
+        with pytest.raises(RequestTooLargeError):
+            session.send([2], 40)
+        assert session.send([2], 30).result()[0].finish_reason == "stop"
+
+
 def test_wrong_turns_are_refused_and_change_nothing() -> None:
     engine = Engine(small_model(), EngineConfig(num_blocks=10, block_size=4))
     session = engine.open_session()
