@@ -41,6 +41,15 @@ def make(blocks: int = 40, overlaps: bool = False, **settings: object) -> Engine
     return engine
 
 
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_tokens_that_were_drawn_for_ended_branches_are_not_counted(overlaps: bool) -> None:
+    """A row that is read late may belong to another branch by then."""
+    engine = make(overlaps=overlaps, max_rows=2)
+    requests = [Request(prompt=[i, 1], max_new_tokens=3 + i, stop_ids=[4, 5, 6]) for i in range(9)]
+    traces = engine.generate(requests)
+    assert engine.stats()["tokens"] == sum(int(trace.drawn.sum()) for trace in traces)
+
+
 @pytest.mark.parametrize("cache", [False, True])
 def test_what_two_idle_samples_share_makes_room(cache: bool) -> None:
     """Neither sample alone can give up the blocks of their prompt."""

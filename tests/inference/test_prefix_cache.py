@@ -97,6 +97,11 @@ def test_the_same_structure_twice_computes_nothing_the_second_time() -> None:
     fresh = engine(prefix_cache=False).generate([request])[0]
     assert fresh.ids.tolist() == second.ids.tolist()
     assert fresh.prefill_tokens == len(trace) - 1
+    # New children are numbered behind the trace's own: their noise is not used twice.
+    handle = served.submit(request)
+    (child,) = handle.root.fork(1)
+    assert child.path == (0, 3)
+    handle.abort()
 
 
 def test_what_follows_a_join_is_found_only_behind_the_same_branches() -> None:
