@@ -109,10 +109,11 @@ def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
     assert loss == pytest.approx(float(-total.detach() / 39), abs=1e-12)
 
 
+@pytest.mark.parametrize("eps", [1e-3, 0.3])
 @pytest.mark.parametrize("normalise", ["batch", "response"])
 @pytest.mark.parametrize("exact", [False, True])
-def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact) -> None:
-    agent = make_agent(objective="diffusion", normalise=normalise, packing="single")
+def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact, eps) -> None:
+    agent = make_agent(objective="diffusion", normalise=normalise, packing="single", eps=eps)
     network = make_network(agent)
     batch, _ = read(file, agent, "single")
     call = agent.held_out_loss if exact else agent.loss
@@ -126,7 +127,7 @@ def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact) -
         masked = mask_exactly(uniforms, counts, targets)
         scale = targets.sum(-1) / counts
     else:
-        p = mask_probability(stratified_times(rows, torch.rand((), generator=generator)))
+        p = mask_probability(stratified_times(rows, torch.rand((), generator=generator)), eps)
         masked, scale = mask_tokens(uniforms, p, targets), 1 / p
     assert masked.any()
     per_row = []
