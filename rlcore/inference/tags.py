@@ -139,12 +139,17 @@ class TagDriver:
 
     Attributes:
         watched_ids: Tokens that it has to see.
+
+    Raises:
+        RequestError: A tag of the schema is not in the model's vocabulary.
     """
 
     def __init__(self, engine: Engine, options: ParallelOptions) -> None:
         self.engine = engine
         self.options = options
         self.schema = options.schema
+        for token, name in {**self.schema.names, self.schema.label_end: "label_end"}.items():
+            engine.check_ids([token], f"schema.{name}")
         self.watched_ids = {self.schema.fork_tag, self.schema.branch_close}
 
     def check_prompt(self, request: Request) -> None:

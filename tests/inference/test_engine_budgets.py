@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -335,6 +336,14 @@ def test_wrong_requests_are_refused_by_name() -> None:
         ({"prompt": [1, 99]}, r"prompt\[1\] is 99, wanted a token id in 0..31"),
         ({"prompt": [1], "stop_ids": [-1]}, r"stop_ids\[0\] is -1"),
         ({"prompt": [1], "stop_sequences": [[1], [2, 40]]}, r"stop_sequences\[1\]\[1\] is 40"),
+        ({"prompt": "12"}, "prompt wants integer token ids, got '1'"),
+        ({"prompt": [1, 2.0]}, "prompt wants integer token ids"),
+        ({"prompt": [[1, 2]]}, "prompt wants integer token ids"),
+        ({"prompt": None}, "at least one token"),
+        ({"prompt": [1], "stop_ids": ["a"]}, "stop_ids wants integer token ids, got 'a'"),
+        ({"prompt": [1], "max_new_tokens": 2.5}, "max_new_tokens of a request must be >= 1, got"),
+        ({"prompt": [1], "n": "2"}, "n of a request must be >= 1, got 2"),
+        ({"prompt": [1], "max_path_tokens": 1.5}, "max_path_tokens must be >= 1 or null, got 1.5"),
     ):
         with pytest.raises(RequestError, match=match):
             engine.submit(Request(**({"max_new_tokens": 4} | wrong)))
@@ -373,6 +382,32 @@ def test_the_pool_takes_memory_only_where_it_is_written() -> None:
 def resident() -> int:
     """The bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_prompts_may_be_arrays() -> None:
+    engine = make()
+    wanted = engine.generate([Request(prompt=[3, 1, 4], max_new_tokens=5)])[0].ids.tolist()
+    for prompt in (np.array([3, 1, 4]), torch.tensor([3, 1, 4]), (3, np.int32(1), 4)):
+        found = engine.generate([Request(prompt=prompt, max_new_tokens=np.int64(5))])[0]
+        assert found.ids.tolist() == wanted
+
+
+def test_tokens_outside_the_vocabulary_are_refused_before_they_reach_a_step() -> None:
+    engine = make()
+    other = engine.submit(Request(prompt=[4], max_new_tokens=9))
+    handle = engine.submit(Request(prompt=[1, 2], max_new_tokens=40))
+    for wrong in (VOCAB, -1):
+        with pytest.raises(RequestError, match=rf"forced\[1\]\[0\] is {wrong}, wanted .* 0..31"):
+            handle.root.fork(2, [[1], [wrong]])
+    (child,) = handle.root.fork(1, [[1]])
+    child.stop()
+    with pytest.raises(RequestError, match=r"forced\[1\] is 32, wanted a token id in 0..31"):
+        handle.root.join(forced=[1, VOCAB])
+    with pytest.raises(RequestError, match=r"ids wants integer token ids, got 1\.5"):
+        child.extend([1.5])
+    handle.root.join(forced=[1])
+    assert [h.result()[0].finish_reason for h in (handle, other)] == ["length", "length"]
+    check_counts(engine)
 
 
 def test_wrong_forks_and_joins_are_refused_by_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import pytest
 import torch
@@ -228,6 +229,10 @@ def test_a_tag_in_the_prompt_and_wrong_options_are_refused() -> None:
         for prompt in ([tag], (1, tag), array("q", [1, 2, tag])):
             with pytest.raises(RequestError, match=f"is {tag}, the tag {name}: a prompt"):
                 engine.submit(Request(prompt=prompt, max_new_tokens=2, parallel=options))
+    for name in ("fork_tag", "join_open", "label_end"):
+        beyond = ParallelOptions(schema=replace(SCHEMA, **{name: 32}))
+        with pytest.raises(RequestError, match=rf"schema.{name}\[0\] is 32, wanted .* 0..31"):
+            engine.submit(Request(prompt=[1], max_new_tokens=2, parallel=beyond))
     assert engine.store.pool.used == 0
     assert not engine.step()
     for wrong in ({"max_branches": 0}, {"min_fork_budget": -1}, {"on_invalid": "ignore"}):
