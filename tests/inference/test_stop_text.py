@@ -59,3 +59,10 @@ def test_what_may_become_a_stop_is_held_back():
     assert stop.found == "</s>"
     with pytest.raises(ValueError, match="must not be empty"):
         StopText([""])
+
+
+def test_of_two_stops_that_begin_together_the_longer_is_found() -> None:
+    for stops in (("ab", "abc"), ("abc", "ab")):
+        stop = StopText(stops)
+        assert stop.push("xabcy") == "x"
+        assert stop.found == "abc"
