@@ -315,6 +315,24 @@ def test_masked_diffusion_answers_are_those_of_the_pipeline():
         assert answer.trace is None
 
 
+def test_stop_texts_cut_masked_diffusion_answers_too():
+    model = make_model(causal=False)
+    llm = LLM(model, TOKENIZER, engine=SMALL)
+    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 5, "decoding": DECODING}
+    whole = llm.generate(PROMPTS[:1], **options)[0]
+    letters = list(dict.fromkeys(i for i in whole.token_ids if 32 < i < 127))
+    assert len(letters) > 3
+    late, early = chr(letters[3]), chr(letters[1])
+    place, at = whole.text.find(early), whole.token_ids.index(letters[1])
+    cut = llm.generate(PROMPTS[:1], stop=[late, early, "never"], **options)[0]
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.text[:place]
+    assert cut.token_ids == whole.token_ids[: at + 1]
+    assert cut.log_probs == whole.log_probs[: at + 1]
+    assert cut.commit_steps == whole.commit_steps[: at + 1]
+    assert llm.generate(PROMPTS[:1], stop="never", **options)[0].token_ids == whole.token_ids
+
+
 def test_masked_diffusion_answers_do_not_depend_on_the_list():
     model = make_model(causal=False)
     options = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3, "n": 2, "decoding": DECODING}
