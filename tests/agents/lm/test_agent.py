@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agents.lm.agent import LMAgent, next_token_targets
 from agents.lm.config import LMConfig, LMNetworkConfig
+from agents.lm.dropout import add_dropout
 from agents.lm.losses import (
     mask_exactly,
     mask_probability,
@@ -22,6 +23,9 @@ from agents.lm.validation import HeldOut
 from rlcore.data.tokens.file import TokenFile, TokenWriter
 from rlcore.data.tokens.rows import RowReader, layout_of
 from rlcore.data.tokens.spec import TokenSpec
+from rlcore.nn.transformer import AttentionMask, Transformer, TransformerConfig
+from rlcore.nn.transformer.config import MoeConfig
+from rlcore.nn.transformer.moe import Routing
 
 VOCAB, EOS, MASK = 12, 10, 11
 DOCUMENTS = [([1, 2, 3, 4], 0), ([5, 6, 7], 2), ([8, 9], 1), ([2, 4, 6, 8, 1], 1), ([3], 0)]
@@ -216,6 +220,64 @@ def test_attention_dropout_drops_weights_of_the_attention_alone(file: TokenFile)
     draws = torch.stack(seen)
     spread = draws.std(0).clamp(min=1e-6) / 4000**0.5
     assert ((draws.mean(0) - wanted[0]).abs() < 5 * spread).all()
+
+
+@pytest.mark.parametrize("objective", ["causal", "diffusion"])
+def test_experts_are_kept_in_use_in_training_alone(file, tmp_path, objective: str) -> None:
+    """The balance of all real tokens, with its weight; the held-out loss is the model's own."""
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=VOCAB, dim=16, layers=2, heads=2, qk_norm=True, causal=objective == "causal",
+        mask_id=MASK, mlp=MoeConfig(experts=4, top_k=2, hidden=8), init_std=0.3,
+    )  # fmt: skip
+    network = Transformer(shape).double()
+    plain, balanced = (
+        make_agent(objective=objective, balance_coef=coef, packing="fit") for coef in (0.0, 0.7)
+    )
+    batch, _ = read(file, plain)
+    assert (batch["documents"] < 0).any()
+    calls: list[tuple[Tensor, AttentionMask]] = []
+    hidden = network.hidden
+
+    def watched(ids: Tensor, *, mask: AttentionMask, routing: Routing | None) -> Tensor:
+        calls.append((ids, mask))
+        return hidden(ids, mask=mask, routing=routing)
+
+    network.hidden = watched  # type: ignore[method-assign]
+    first, second = plain.loss(network, batch), balanced.loss(network, batch)
+    ids, mask = calls[-1]
+    routing = Routing()
+    hidden(ids, mask=mask, routing=routing)
+    wanted = routing.balance_loss(mask.documents >= 0)
+    assert wanted != routing.balance_loss()
+    torch.testing.assert_close(second.loss - first.loss, 0.7 * wanted, atol=1e-12, rtol=0)
+    assert second.weight == first.weight
+    routers = [block.mlp.router.weight for block in network.blocks]
+    for found, own in zip(
+        torch.autograd.grad(second.loss - first.loss, routers),
+        torch.autograd.grad(0.7 * wanted, routers),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, own, atol=1e-12, rtol=0)
+        assert found.abs().max() > 0
+    held_out = [agent.held_out_loss(network, batch).loss for agent in (plain, balanced)]
+    assert torch.equal(*held_out)
+
+
+def test_what_experts_add_is_dropped_like_any_mlp() -> None:
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=VOCAB, dim=16, layers=1, heads=2, mlp=MoeConfig(experts=4, top_k=2, hidden=8)
+    )
+    network = Transformer(shape)
+    add_dropout(network, 0.5)
+    added: list[Tensor] = []
+    network.blocks[0].mlp.register_forward_hook(lambda _, __, out: added.append(out[0]))
+    ids = torch.arange(10)[None]
+    network.train()(ids)
+    network.eval()(ids)
+    assert 0.3 < float((added[0] == 0).float().mean()) < 0.7
+    assert not (added[1] == 0).any()
 
 
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_weights(file: TokenFile) -> None:
