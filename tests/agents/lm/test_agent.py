@@ -104,7 +104,11 @@ def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
     network = make_network(agent)
     layout = layout_of(file, "cut", agent.width, overlap=1, partial=True)
     reader = RowReader(file, layout, seed=0, shuffle=False, partial=True)
-    loss, weight = HeldOut(agent, reader, every=1, batch=2).measure(network)
+    held_out = HeldOut(agent, reader, every=1, batch=2)
+    loss, weight = held_out.measure(network)
+    # Each row has noise of its own, whatever rows it is read with.
+    noise = torch.cat([batch["noise"] for batch in held_out._batches(torch.device("cpu"))])
+    assert noise.tolist() == list(range(reader.rows))
     total = torch.zeros((), dtype=torch.float64)
     for start in range(0, 39, 9):
         window = tokens[start : start + 10].tolist()
