@@ -349,6 +349,30 @@ def test_masked_diffusion_answers_do_not_depend_on_the_list():
     assert [a.token_ids for a in other_seed] != [a.token_ids for a in together]
 
 
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([1, 2, 3], {}, "a prompt is a text or a list of token ids, got 1"),
+        ([None], {}, "a prompt is a text or a list of token ids, got None"),
+        ([[1.5]], {}, "wants integer token ids, got .*1.5"),
+        ([["a"]], {}, "wants integer token ids, got .*'a'"),
+        ([[999]], {}, "999, wanted a token id in 0"),
+        ([[1]], {"n": 0}, "n of a request must be >= 1, got 0|got n=0"),
+        ([[1]], {"max_new_tokens": 0}, "max_new_tokens.*(got |=)0"),
+        ([[1]], {"temperature": "hot"}, "sampling.temperature must be a number, got 'hot'"),
+        ([[1]], {"temperature": None}, "sampling.temperature must be a number, got None"),
+        ([[1]], {"top_k": 1.5}, "sampling.top_k must be an integer, got 1.5"),
+        ([[1]], {"seed": 1.5}, "sampling.seed must be an integer, got 1.5"),
+        ([[1]], {"decoding": 5}, "decoding"),
+    ],
+)
+def test_what_is_no_prompt_or_setting_is_refused_by_name(causal, prompts, options, message):
+    llm = LLM(make_model(causal=causal), engine=SMALL)
+    with pytest.raises(ConfigError, match=message):
+        llm.generate(prompts, **{"max_new_tokens": 4, **options})
+
+
 @pytest.mark.parametrize(
     "option",
     [{"parallel": object()}, {"max_path_tokens": 5}, {"ignore_eos": True},
