@@ -363,6 +363,7 @@ def test_wrong_requests_are_refused_by_name() -> None:
     model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1))
     with pytest.raises(ConfigError, match=r"num_blocks=1000000000000 takes .* wanted at most"):
         Engine(model, EngineConfig(num_blocks=10**12))
+    assert EngineConfig(cuda_graph_buckets=(8, 1, 4)).cuda_graph_buckets == (1, 4, 8)
     model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1, causal=False))
     with pytest.raises(ConfigError, match="causal"):
         Engine(model)

@@ -146,6 +146,20 @@ def test_tiles_of_one_rule_are_exact(part: str) -> None:
     assert full.any()
 
 
+@pytest.mark.parametrize("first", [TILE - 1, TILE, TILE + 1, 2 * TILE - 1])
+@pytest.mark.parametrize("behind", [2 * TILE - 1, 2 * TILE, 2 * TILE + 1, 3 * TILE])
+def test_tiles_are_exact_where_intervals_begin_and_end(first: int, behind: int) -> None:
+    """One key more or less at the border of a tile makes it open, and not hidden or full."""
+    length = 5 * TILE
+    hides = torch.arange(length) >= 4 * TILE
+    gs, ps = (torch.where(hides, x, 0).int()[None, None] for x in (first, behind))
+    mask = AttentionMask(causal=False, intervals=(gs, ps))
+    visible, full = tile_tables(mask, (1, length))
+    dense = mask.dense()[0, 0].unflatten(0, (-1, TILE)).unflatten(-1, (-1, TILE))
+    assert torch.equal(visible[0], dense.any(3).any(1))
+    assert torch.equal(full[0], dense.all(3).all(1))
+
+
 def test_documents_that_come_back_are_not_skipped() -> None:
     documents = torch.zeros(1, 4 * TILE, dtype=torch.int32)
     documents[:, TILE : 2 * TILE] = 7

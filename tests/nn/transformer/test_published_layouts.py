@@ -447,3 +447,13 @@ def test_what_would_change_the_mathematics_is_refused_by_name(
     assert read_config(good, "x")[0] == layout
     with pytest.raises(CheckpointError, match="rope_type" if key == "rope_scaling" else key):
         read_config(good | {key: value}, "x")
+
+
+def test_a_qwen3_folder_says_how_wide_a_head_is(tmp_path: Path) -> None:
+    """Without it 128 is meant, whatever the width."""
+    shape = TransformerConfig(vocab_size=20, dim=24, layers=1, heads=2, qk_norm=True)
+    ours = Transformer(shape)
+    assert save_pretrained(ours, tmp_path) == "qwen3"
+    assert json.loads((tmp_path / "config.json").read_text())["head_dim"] == 12
+    again = from_pretrained(tmp_path)
+    assert torch.equal(again.blocks[0].mixer.qkv.weight, ours.blocks[0].mixer.qkv.weight)
