@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ from rlcore.data.tokens.spec import TokenSpec
 from rlcore.errors import ConfigError
 from rlcore.learners.base import Batch, LossOutput
 from rlcore.nn.transformer import AttentionMask, Transformer
+from rlcore.nn.transformer.moe import Routing, moe_layers
 from rlcore.ops.log_prob import linear_log_probs
 
 Features = Callable[..., Tensor]
@@ -103,20 +105,33 @@ class LMAgent:
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Return the objective of a batch; its random numbers follow from ``batch["noise"]``."""
+        network = cast(Transformer, network)
+        balanced = self.config.balance_coef > 0.0 and bool(moe_layers(network.config))
+        routing = Routing() if balanced else None
         with self._randomness(network, batch):
-            return self._loss(cast(Transformer, network), batch, exact=False)
+            output = self._loss(network, batch, exact=False, routing=routing)
+        if routing is None:
+            return output
+        documents = batch.get("documents")
+        valid = None if documents is None else documents[:, : self.token_spec.length] >= 0
+        balance = self.config.balance_coef * routing.balance_loss(valid)
+        return replace(output, loss=output.loss + balance)
 
     def held_out_loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Return the loss for evaluation: the same, in diffusion the exact-count estimate."""
         return self._loss(cast(Transformer, network), batch, exact=True)
 
-    def _loss(self, network: Transformer, batch: Batch, *, exact: bool) -> LossOutput:
+    def _loss(
+        self, network: Transformer, batch: Batch, *, exact: bool, routing: Routing | None = None
+    ) -> LossOutput:
         tokens, targets = batch["tokens"].long(), batch["targets"]
         documents = batch.get("documents")
         if self.causal:
             wanted = next_token_targets(targets, documents)
             seen = None if documents is None else documents[:, :-1]
-            log_probs = self._log_probs(network, tokens[:, :-1], tokens[:, 1:], wanted, seen)
+            log_probs = self._log_probs(
+                network, tokens[:, :-1], tokens[:, 1:], wanted, seen, routing
+            )
             return causal_lm_loss(log_probs, wanted)
         generator = torch.Generator(tokens.device).manual_seed(int(batch["noise"][0]))
         uniforms = torch.rand(tokens.shape, generator=generator, device=tokens.device)
@@ -130,7 +145,7 @@ class LMAgent:
             p = mask_probability(stratified_times(rows, u), self.config.eps)
             masked = mask_tokens(uniforms, p, targets)
         seen = tokens.masked_fill(masked, cast(int, self.token_spec.mask_id))
-        log_probs = self._log_probs(network, seen, tokens, masked, documents)
+        log_probs = self._log_probs(network, seen, tokens, masked, documents, routing)
         if exact:
             return exact_count_loss(log_probs, masked, counts, targets, normalise=normalise)
         return masked_diffusion_loss(log_probs, masked, p, targets, normalise=normalise)
@@ -142,6 +157,7 @@ class LMAgent:
         truth: Tensor,
         wanted: Tensor,
         documents: Tensor | None,
+        routing: Routing | None,
     ) -> Tensor:
         """Return float32 ``[B, S]``: the log-probability of ``truth`` given ``seen``.
 
@@ -150,7 +166,7 @@ class LMAgent:
         weight = network.embed.weight if network.lm_head is None else network.lm_head.weight
         bfloat16 = self.config.precision == "bfloat16"
         with torch.autocast(seen.device.type, torch.bfloat16, enabled=bfloat16):
-            hidden = self._network(network)(seen, documents)
+            hidden = self._network(network)(seen, documents, routing)
         if bfloat16:
             hidden, weight = hidden.bfloat16(), weight.bfloat16()
         chosen = truth.masked_fill(~wanted, _IGNORED)
@@ -163,12 +179,12 @@ class LMAgent:
         ).log_probs
 
     def _network(self, network: Transformer) -> Features:
-        """Return ``(ids, documents) -> hidden``, compiled once a network where asked for."""
+        """Return ``(ids, documents, routing) -> hidden``, compiled once where asked for."""
         causal = self.causal
 
-        def features(ids: Tensor, documents: Tensor | None) -> Tensor:
+        def features(ids: Tensor, documents: Tensor | None, routing: Routing | None) -> Tensor:
             mask = AttentionMask(causal=causal, documents=documents)
-            return network.hidden(ids, mask=mask)
+            return network.hidden(ids, mask=mask, routing=routing)
 
         if not self.config.compile:
             return features

@@ -94,6 +94,8 @@ class LMConfig:
         normalise: What the diffusion loss is a mean over: ``batch``, all tokens of an update;
             ``response``, each row's own tokens first, so that long and short ones count equally.
         eps: Smallest probability of a mask in the diffusion objective.
+        balance_coef: Weight of the loss that keeps the experts of a mixture in use, in training;
+            models without experts have none.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -106,6 +108,7 @@ class LMConfig:
     head_backend: HeadBackend = "auto"
     normalise: Normalise = "batch"
     eps: float = 1e-3
+    balance_coef: float = 1e-3
 
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, get_args(Objective))
@@ -114,6 +117,7 @@ class LMConfig:
         check_choice("normalise", self.normalise, get_args(Normalise))
         check_share("eps", self.eps)
         check_at_least("eps", self.eps, 1e-9)
+        check_at_least("balance_coef", self.balance_coef, 0.0)
         if self.normalise == "response" and self.objective != "diffusion":
             raise ConfigError(
                 f"normalise 'response' goes with objective 'diffusion', got '{self.objective}'"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Any
+
+from torch import nn
 from torch.nn import functional as F
 
 from rlcore.nn.transformer import Transformer
@@ -15,7 +17,10 @@ def add_dropout(network: Transformer, p: float) -> None:
     ``eval()`` mode nothing changes.
     """
 
-    def drop(module: nn.Module, _: object, output: Tensor) -> Tensor:
+    def drop(module: nn.Module, _: object, output: Any) -> Any:
+        if isinstance(output, tuple):  # of a mixture of experts: what it adds, and its routing
+            mixed, routed = output
+            return F.dropout(mixed, p, module.training), routed
         return F.dropout(output, p, module.training)
 
     network.embed.register_forward_hook(drop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 from rlcore.errors import ConfigError
@@ -106,6 +107,16 @@ class SamplingParams:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
+        for name, kind, wanted in (
+            ("temperature", Real, "a number"),
+            ("top_p", Real, "a number"),
+            ("repetition_penalty", Real, "a number"),
+            ("top_k", Integral, "an integer"),
+            ("seed", Integral, "an integer"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ConfigError(f"sampling.{name} must be {wanted}, got {value!r:.40}")
         heat = self.temperature
         if heat != 0.0 and not MIN_TEMPERATURE <= heat <= MAX_TEMPERATURE:
             raise ConfigError(

@@ -69,6 +69,8 @@ def diffuse(
             f"wanted n from 1 to {MAX_SAMPLES} and max_new_tokens from 1 to {LONGEST}, got "
             f"n={n} and max_new_tokens={length}"
         )
+    if not isinstance(decoding or {}, Mapping):
+        raise ConfigError(f"decoding wants a mapping, got {decoding!r:.60}")
     if not prompts:
         return []
     for number, prompt in enumerate(prompts):

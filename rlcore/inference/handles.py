@@ -71,14 +71,25 @@ class BranchHandle:
         return [token for stretch in own for token in stretch.ids]
 
     def fork(self, n: int, forced: Sequence[Sequence[int]] | None = None) -> list[BranchHandle]:
-        """Let ``n`` children go on from here; see :meth:`BranchTree.fork`."""
+        """Let ``n`` children go on from here; see :meth:`BranchTree.fork`.
+
+        Raises:
+            RequestError: A forced token is not in the vocabulary.
+        """
+        for i, ids in enumerate(forced or ()):
+            self._engine.check_ids(ids, f"forced[{i}]")
         self._settle()
         children = self._engine.tree.fork(self._branch, n, forced)
         self._engine.budget([self._branch.sample])
         return [BranchHandle(self._engine, child) for child in children]
 
     def join(self, order: Sequence[int] | None = None, forced: Sequence[int] = ()) -> None:
-        """Take the children in and go on; see :meth:`BranchTree.join`."""
+        """Take the children in and go on; see :meth:`BranchTree.join`.
+
+        Raises:
+            RequestError: A forced token is not in the vocabulary.
+        """
+        self._engine.check_ids(forced, "forced")
         self._settle()
         self._engine.tree.join(self._branch, order, forced)
 

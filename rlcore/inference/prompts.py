@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rlcore.data.tokenizers import Tokenizer, TokenizerError
+from rlcore.inference.errors import RequestError
 
 
 def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> list[int]:
@@ -14,10 +15,13 @@ def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> l
     either a model begins anew.
 
     Raises:
+        RequestError: It is neither a text nor a list.
         TokenizerError: A text without a tokenizer, an empty prompt without such a token, or a text
             that cannot be spelled.
     """
     if not isinstance(prompt, str):
+        if not hasattr(prompt, "__len__") or not hasattr(prompt, "__getitem__"):
+            raise RequestError(f"a prompt is a text or a list of token ids, got {prompt!r:.60}")
         return list(prompt)
     if tokenizer is None:
         raise TokenizerError(f"prompt {prompt!r:.60} is text, and there is no tokenizer; give ids")

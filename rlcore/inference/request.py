@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlcore.errors import ConfigError
 from rlcore.inference.config import InvalidFork, SamplingParams
@@ -80,14 +81,14 @@ class Request:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.prompt) == 0:
+        if not hasattr(self.prompt, "__len__") or len(self.prompt) == 0:
             raise RequestError("a request wants a prompt of at least one token, got none")
         for name in ("max_new_tokens", "n"):
-            if getattr(self, name) < 1:
+            if not _at_least_one(getattr(self, name)):
                 raise RequestError(f"{name} of a request must be >= 1, got {getattr(self, name)}")
         if self.n > MAX_SAMPLES:
             raise RequestError(f"n of a request must be at most {MAX_SAMPLES}, got {self.n}")
-        if self.max_path_tokens is not None and self.max_path_tokens < 1:
+        if self.max_path_tokens is not None and not _at_least_one(self.max_path_tokens):
             raise RequestError(f"max_path_tokens must be >= 1 or null, got {self.max_path_tokens}")
         if any(len(sequence) == 0 for sequence in self.stop_sequences):
             raise RequestError("a stop sequence wants at least one token, got an empty one")
@@ -100,9 +101,8 @@ class Request:
 
     def prompt_ids(self) -> Sequence[int]:
         """Return the prompt's ids, in canonical order."""
-        if isinstance(self.prompt, Sequence):
-            return self.prompt
-        ids: list[int] = self.prompt.ids.tolist()
+        given: Any = getattr(self.prompt, "ids", self.prompt)  # those of a trace
+        ids: Sequence[int] = given if isinstance(given, Sequence) else given.tolist()
         return ids
 
     def checked_ids(self, vocab_size: int) -> array[int]:
@@ -119,8 +119,17 @@ class Request:
         return array("q", prompt)
 
 
+def _at_least_one(value: object) -> bool:
+    return isinstance(value, Integral) and int(value) >= 1
+
+
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
-    """Raise ``RequestError`` unless all ``ids`` lie in the vocabulary."""
+    """Raise ``RequestError`` unless all ``ids`` are integers in the vocabulary."""
+    if not set(map(type, ids)) <= {int}:
+        values: Iterable[object] = ids
+        wrong = [value for value in values if not isinstance(value, Integral)]
+        if wrong:
+            raise RequestError(f"{name} wants integer token ids, got {wrong[0]!r:.80}")
     if len(ids) and not (min(ids) >= 0 and max(ids) < vocab_size):
         index = next(i for i, token in enumerate(ids) if not 0 <= token < vocab_size)
         raise RequestError(

@@ -26,7 +26,7 @@ from rlcore.nn.transformer.config import TransformerConfig
 from rlcore.nn.transformer.memory import KVWrite
 from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
-from rlcore.ops.backends import Backend, is_installed, resolve_backend
+from rlcore.ops.backends import Backend, is_installed, override, resolve_backend
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
 
 CPU_POOL_BYTES = 4 << 30
@@ -172,7 +172,8 @@ def cpu_backend(asked: Backend, model: Transformer) -> Backend:
         ConfigError: numba cannot run this model.
         MissingDependencyError: It is not installed.
     """
-    if asked not in ("auto", "numba") or (asked == "auto" and not is_installed("numba")):
+    numba = is_installed("numba") and override() is None
+    if asked not in ("auto", "numba") or (asked == "auto" and not numba):
         return asked
     if asked == "numba":
         resolve_backend("numba", torch.empty(0, dtype=torch.float32, device="cpu"))

@@ -80,7 +80,8 @@ class Session:
         if not last.done:
             raise EngineError("the session's last turn still runs: wait for its result first")
         ids = request.prompt_ids()
-        # What is given needs room too; the turn's budgets count from behind it.
+        # The last turn draws no more, whatever its budget; what is given now needs room too.
+        last.sample.token_limit = last.sample.generated
         self._engine.tree.check_room(last.sample, more_tokens=len(ids) + request.max_new_tokens)
         handle = last.reopen(request.max_new_tokens, request.max_path_tokens)
         start = handle.sample.turn_start

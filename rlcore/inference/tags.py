@@ -10,11 +10,13 @@ Outlines are drawn by the model; the openings of branches and of the join are fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from rlcore.inference.branches import Branch, Sample, State
 from rlcore.inference.errors import BudgetError, EngineError, RequestError, RequestTooLargeError
 from rlcore.inference.request import ParallelOptions, Request
+from rlcore.inference.trace import ParallelTrace
 
 if TYPE_CHECKING:
     from rlcore.inference.engine import Engine
@@ -64,6 +66,11 @@ class TagSchema(Protocol):
     @property
     def label_end(self) -> int:
         """Last token of a label."""
+        ...
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Name of each tag by id, also of those that the driver does not act on."""
         ...
 
     @property
@@ -132,21 +139,24 @@ class TagDriver:
 
     Attributes:
         watched_ids: Tokens that it has to see.
+
+    Raises:
+        RequestError: A tag of the schema is not in the model's vocabulary.
     """
 
     def __init__(self, engine: Engine, options: ParallelOptions) -> None:
         self.engine = engine
         self.options = options
         self.schema = options.schema
+        for token, name in {**self.schema.names, self.schema.label_end: "label_end"}.items():
+            engine.check_ids([token], f"schema.{name}")
         self.watched_ids = {self.schema.fork_tag, self.schema.branch_close}
 
     def check_prompt(self, request: Request) -> None:
         """Raise ``RequestError`` if a plain prompt holds a tag: it would count as structure."""
-        if not isinstance(request.prompt, (list, tuple)):
+        if isinstance(request.prompt, ParallelTrace):
             return
-        names = ("open_block", "outline_open", "outline_close", "fork_tag", "branch_open",
-                 "branch_close", "join_open")  # fmt: skip
-        tags = {getattr(self.schema, name): name for name in names}
+        tags = self.schema.names
         for index, token in enumerate(request.prompt):
             if token in tags:
                 raise RequestError(

@@ -96,7 +96,8 @@ class ParallelTrace:
         turn_start: First token of the last turn of a session; 0 without one.
         finish_reason: Why the sample ended.
         invalid_fork: Why a fork was refused, or ``None``.
-        critical_path_steps: New tokens along the longest path, a fork's children counted once.
+        critical_path_steps: New tokens along the longest path, a fork's children counted once; in a
+            session those of the last turn.
         forward_passes: Steps in which the sample took part.
         prefill_tokens: Known tokens that were computed, not found in the cache.
         n_forks: Forks that were executed.
@@ -177,8 +178,9 @@ class ParallelTrace:
 
     @property
     def degree(self) -> float:
-        """New tokens over those of the longest path: 1 without forks."""
-        return self.new_tokens / max(self.critical_path_steps, 1)
+        """New tokens over those of the longest path, of the last turn: 1 without forks."""
+        new = int((self.drawn | self.forced)[self.turn_start :].sum())
+        return new / max(self.critical_path_steps, 1)
 
 
 class _Writer:

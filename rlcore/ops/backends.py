@@ -17,6 +17,9 @@ that their kernels take (``triton_dtypes``), and the rule is the same.
 ``"reference"`` (readable, any dtype and device) and ``"numba"`` (CPU, optional package) run only
 when they are asked for. ``"triton"`` runs on a CPU too where the environment asks for Triton's
 interpreter (``TRITON_INTERPRET=1``): slowly, to check a kernel line by line.
+
+To find out whether a kernel is to blame, set ``RLCORE_KERNELS=torch`` or ``=reference`` before the
+program starts: it is then what ``auto`` stands for. A backend that is asked for by name stays.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ HALF_AND_SINGLE = (torch.float16, torch.bfloat16, torch.float32)
 """Dtypes of kernels that load any of them and compute in float32."""
 
 _DEVICE = {"numba": "cpu", "triton": "cuda"}
+OVERRIDE = "RLCORE_KERNELS"
+# Read once: a compiled model resolves backends while it is traced.
+_override = os.environ.get(OVERRIDE)
 _NUMBA_DTYPES = (torch.float32, torch.float64)
 _INSTALL = {"numba": "pip install 'rlcore[fast]'", "triton": "pip install triton"}
 
@@ -57,6 +63,19 @@ def is_installed(package: str) -> bool:
     return _INSTALLED[package]
 
 
+def override() -> Backend | None:
+    """Return what ``auto`` stands for by the environment, or ``None`` where the rule decides.
+
+    Raises:
+        ConfigError: The environment names no backend that runs everywhere.
+    """
+    if not _override:
+        return None
+    if _override not in ("reference", "torch"):
+        raise ConfigError(f"{OVERRIDE} must be reference or torch, got {_override!r}")
+    return "torch" if _override == "torch" else "reference"
+
+
 def resolve_backend(
     backend: Backend, like: Tensor, *, triton_dtypes: tuple[torch.dtype, ...] = (torch.float32,)
 ) -> Backend:
@@ -75,7 +94,7 @@ def resolve_backend(
         raise ConfigError(f"backend must be one of {_NAMES}, got {backend!r}")
     if backend == "auto":
         fused = like.device.type == "cuda" and like.dtype in triton_dtypes
-        backend = "triton" if fused else "torch"
+        backend = override() or ("triton" if fused else "torch")
     if backend in _DEVICE:
         interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
         if like.device.type != _DEVICE[backend] and not interpreted:

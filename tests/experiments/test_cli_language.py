@@ -337,7 +337,19 @@ def test_forks_of_a_trace_are_branches_of_the_page(llm):
     assert forks[0].joined
     assert [branch.parts[0].id for branch in forks[0].branches] == [65, 66]
     assert all(branch.parts[0].forced for branch in forks[0].branches)
+    # A rule wrote them: no probability is theirs.
+    tokens = list(shown.body.tokens())
+    assert [t.log_prob is None for t in tokens] == [t.forced for t in tokens]
     assert shown.facts["forks"] == 1
+
+
+def test_tokens_that_no_pass_committed_have_no_step_on_the_page(llm):
+    from rlcore.inference.generated import Generated
+
+    given = Generated(0, 0, [1], [65, 66, 67], [-1.0, -2.0, 0.0], None, "stop",
+                      commit_steps=[1, 0, -2])  # fmt: skip
+    shown = transcript_answer(llm, given)
+    assert [token.step for token in shown.body.parts] == [1, 0, None]
 
 
 def len_of(child):
@@ -418,6 +430,14 @@ def test_commands_of_a_conversation(llm, tmp_path):
     first = talk.chat.turns[0]
     greedy = llm.generate([first.sent], max_new_tokens=6, temperature=0.0)[0]
     assert first.ids == greedy.token_ids
+    # A change counts from the next answer on: top_k 1 at any temperature is greedy.
+    hot = Talk(llm, sampling=SamplingParams(temperature=50.0, seed=1)).lines(
+        "a", "/set top_k 1", "b"
+    )
+    before, after = hot.chat.turns
+    whole = [*before.sent, *before.ids, *after.sent]
+    assert after.ids == llm.generate([whole], max_new_tokens=6, temperature=0.0)[0].token_ids
+    hot.chat.close()
     page = tmp_path / "c.html"
     talk.lines(f"/html {page}", "/system be <b>brief</b>", "c", "/new", "/quit", "never sent")
     assert "&lt;|im_start|&gt;" in page.read_text(encoding="utf-8")

@@ -30,9 +30,20 @@ def test_a_free_or_foreign_block_cannot_be_shared() -> None:
     pool = BlockPool(4)
     with pytest.raises(BlockPoolError, match="free"):
         pool.hold([1])
-    for wrong in ([4], [-1]):
-        with pytest.raises(BlockPoolError, match=r"0\.\.3"):
-            pool.release(wrong)
+    pool.allocate(4)
+    for wrong in ([4], [-1], [0, 4]):
+        for act in (pool.hold, pool.release):
+            with pytest.raises(BlockPoolError, match=r"0\.\.3"):
+                act(wrong)
+    assert pool.refcount.tolist() == [1] * 4
+
+
+def test_the_peak_is_the_most_that_was_in_use_at_once() -> None:
+    pool = BlockPool(6)
+    first = pool.allocate(4)
+    pool.release(first)
+    pool.allocate(2)
+    assert (pool.used, pool.peak) == (2, 4)
 
 
 def test_too_many_blocks_raise_and_take_nothing() -> None:
@@ -51,6 +62,10 @@ def test_check_notices_a_wrong_count() -> None:
     pool.refcount[2] = 1
     with pytest.raises(BlockPoolError, match="held"):
         pool.check()
+    twice = BlockPool(3)
+    twice._free[0] = twice._free[1]
+    with pytest.raises(BlockPoolError, match="lists a block twice"):
+        twice.check()
 
 
 def test_blocks_that_are_taken_together_follow_each_other() -> None:

@@ -64,6 +64,9 @@ def test_numba_is_taken_where_it_can_run(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ConfigError, match=r"numba cannot run this model: it is torch\.bfloat16"):
         Engine(half, EngineConfig(num_blocks=8, backend="numba"))
     with monkeypatch.context() as patch:
+        patch.setattr("rlcore.ops.backends._override", "torch")
+        assert Engine(model, EngineConfig(num_blocks=8)).runner.backend == "auto"
+    with monkeypatch.context() as patch:
         patch.setattr("rlcore.ops.backends._INSTALLED", {"numba": False, "triton": False})
         assert Engine(model, EngineConfig(num_blocks=8)).runner.backend == "auto"
         with pytest.raises(MissingDependencyError, match=r"pip install 'rlcore\[fast\]'"):

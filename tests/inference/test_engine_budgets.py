@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,6 @@ from rlcore.inference.errors import (
     BudgetError,
     EngineError,
     RequestError,
-    RequestTooLargeError,
 )
 from rlcore.inference.request import Request
 from rlcore.inference.runner import KVPool
@@ -78,80 +78,6 @@ def test_a_path_limit_ends_a_branch_and_not_its_siblings() -> None:
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
-def test_a_pool_with_room_for_one_running_branch_finishes_six(overlaps: bool) -> None:
-    wanted = None
-    for blocks, rows in ((60, 8), (17, 8), (17, 1)):
-        engine = make(blocks, overlaps, max_rows=rows)
-        handle = engine.submit(Request(prompt=[1, 2, 3, 4, 5], max_new_tokens=30))
-        children = handle.root.fork(6, [[i, 7] for i in range(6)])
-        while any(child.running and len(child.token_ids) < 4 for child in children):
-            engine.step()
-            for child in children:
-                if len(child.token_ids) >= 4:
-                    child.stop()
-        ids = [child.token_ids[:4] for child in children]
-        wanted = wanted or ids
-        assert ids == wanted
-        check_counts(engine)
-    # Two samples that cannot be in the pool together both finish.
-    engine = make(17, overlaps)
-    requests = [Request(prompt=[i] * 20, max_new_tokens=40) for i in range(4)]
-    for trace in engine.generate(requests):
-        assert trace.new_tokens == 40
-        assert check_trace(trace, 0, VOCAB) == 40
-    assert engine.stats()["preemptions"] > 0
-
-
-def test_the_oldest_request_is_served_first() -> None:
-    engine = make(12, max_rows=2)
-    order: list[int] = []
-    handles = [engine.submit(Request(prompt=[i] * 8, max_new_tokens=24)) for i in range(5)]
-    while not all(h.done for h in handles):
-        engine.step()
-        order += [i for i, h in enumerate(handles) if h.done and i not in order]
-    assert order == [0, 1, 2, 3, 4]
-
-
-def test_children_inherit_the_arrival_of_their_request() -> None:
-    engine = make(max_rows=1)
-    first = engine.submit(Request(prompt=[1], max_new_tokens=12, keep=True))
-    engine.step()
-    second = engine.submit(Request(prompt=[2], max_new_tokens=3))
-    children = first.root.fork(2)
-    for _ in range(3):
-        engine.step()
-    children[0].stop()
-    for _ in range(3):
-        engine.step()
-    assert len(children[1].token_ids) == 3
-    assert not second.done
-
-
-@pytest.mark.parametrize(
-    ("prompt", "new", "fits"), [(20, 20, True), (20, 21, False), (1, 39, True), (40, 1, False)]
-)
-def test_what_can_never_fit_is_refused_when_submitted(prompt: int, new: int, fits: bool) -> None:
-    engine = make(10)
-    request = Request(prompt=[1] * prompt, max_new_tokens=new)
-    if fits:
-        assert engine.generate([request])[0].new_tokens == new
-        return
-    with pytest.raises(RequestTooLargeError, match="11 blocks of 4 slots; the pool has 10"):
-        engine.submit(request)
-    check_counts(engine)
-    assert engine.stats()["requests"] == 0
-
-
-def test_a_fork_that_could_not_fit_is_refused_and_changes_nothing() -> None:
-    engine = make(10)
-    handle = engine.submit(Request(prompt=[1] * 20, max_new_tokens=18))
-    engine.step()
-    with pytest.raises(RequestTooLargeError):
-        handle.root.fork(3)
-    assert handle.result()[0].new_tokens == 18
-
-
-@pytest.mark.parametrize("overlaps", [False, True])
 def test_stop_tokens_and_sequences_end_at_the_first_match(overlaps: bool) -> None:
     for stops, sequences, wanted in (
         ([9], [], [1, 2, 9]),
@@ -168,22 +94,35 @@ def test_stop_tokens_and_sequences_end_at_the_first_match(overlaps: bool) -> Non
         assert trace.finish_reason == ("stop" if len(wanted) < 8 else "length")
 
 
-@pytest.mark.parametrize("overlaps", [False, True])
-def test_an_aborted_request_gives_back_its_blocks(overlaps: bool) -> None:
-    engine = make(overlaps=overlaps, prefix_cache=False)
-    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=50, n=2))
-    other = engine.submit(Request(prompt=[4], max_new_tokens=20))
-    for _ in range(4):
+def test_a_stop_token_counts_as_long_as_one_request_watches_it() -> None:
+    engine = make()
+    script = dict(enumerate([1, 2, 6, 6, 9, 3, 3, 3], start=2))
+    ScriptedRunner(engine, VOCAB, {(0,): script}, overlaps=False)
+    short, long = (
+        engine.submit(Request(prompt=[3, 7], max_new_tokens=new, stop_ids=[9])) for new in (2, 8)
+    )
+    assert short.result()[0].finish_reason == "length"
+    assert long.result()[0].new_ids.tolist() == [1, 2, 6, 6, 9]
+    after = engine.submit(Request(prompt=[3, 7], max_new_tokens=8))
+    assert after.result()[0].new_tokens == 8
+
+
+def test_a_dropped_child_is_in_no_trace() -> None:
+    engine = make()
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=50))
+    children = handle.root.fork(3, [[4, 4, 4], [5] * 9, [7]])
+    for _ in range(3):
         engine.step()
-    handle.roots[0].fork(3)
-    engine.step()
+    children[1].drop()
     handle.abort()
-    assert [t.finish_reason for t in handle.traces] == ["aborted", "aborted"]
-    assert handle.traces[1].new_tokens >= 4
-    check_counts(engine)
-    assert other.result()[0].new_tokens == 20
-    assert engine.store.pool.used == 0
-    handle.abort()  # again: nothing happens
+    trace = handle.traces[0]
+    (fork,) = trace.tree.forks
+    assert [child.path for child in fork.children] == [(0, 0), (0, 2)]
+    assert not fork.joined
+    assert trace.ids[trace.forced].tolist() == [4, 4, 4, 7]
+    # The path is that of the longest child, which is not the last one.
+    assert trace.critical_path_steps == trace.positions.max() + 1 - 3 > trace.positions[-1] + 1 - 3
+    assert check_trace(trace, 0, VOCAB) == trace.drawn.sum() > 3
 
 
 def test_tokens_come_one_by_one() -> None:
@@ -200,6 +139,23 @@ def test_tokens_come_one_by_one() -> None:
     assert handle.new_tokens() == []
 
 
+def test_tokens_of_branches_come_with_their_path_and_who_chose_them() -> None:
+    engine = make()
+    handle = engine.submit(Request(prompt=[1, 2], max_new_tokens=30))
+    engine.step()
+    handle.root.fork(2, [[4, 5], []])
+    engine.step()
+    told = {}
+    for token in handle.new_tokens():
+        told.setdefault(token.path, []).append((token.position, token.forced))
+    assert told == {
+        (0,): [(2, False)],
+        (0, 0): [(3, True), (4, True), (5, False)],
+        (0, 1): [(3, False)],
+    }
+    handle.abort()
+
+
 def test_wrong_requests_are_refused_by_name() -> None:
     engine = make()
     for wrong, match in (
@@ -212,6 +168,14 @@ def test_wrong_requests_are_refused_by_name() -> None:
         ({"prompt": [1, 99]}, r"prompt\[1\] is 99, wanted a token id in 0..31"),
         ({"prompt": [1], "stop_ids": [-1]}, r"stop_ids\[0\] is -1"),
         ({"prompt": [1], "stop_sequences": [[1], [2, 40]]}, r"stop_sequences\[1\]\[1\] is 40"),
+        ({"prompt": "12"}, "prompt wants integer token ids, got '1'"),
+        ({"prompt": [1, 2.0]}, "prompt wants integer token ids"),
+        ({"prompt": [[1, 2]]}, "prompt wants integer token ids"),
+        ({"prompt": None}, "at least one token"),
+        ({"prompt": [1], "stop_ids": ["a"]}, "stop_ids wants integer token ids, got 'a'"),
+        ({"prompt": [1], "max_new_tokens": 2.5}, "max_new_tokens of a request must be >= 1, got"),
+        ({"prompt": [1], "n": "2"}, "n of a request must be >= 1, got 2"),
+        ({"prompt": [1], "max_path_tokens": 1.5}, "max_path_tokens must be >= 1 or null, got 1.5"),
     ):
         with pytest.raises(RequestError, match=match):
             engine.submit(Request(**({"max_new_tokens": 4} | wrong)))
@@ -231,6 +195,7 @@ def test_wrong_requests_are_refused_by_name() -> None:
     model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1))
     with pytest.raises(ConfigError, match=r"num_blocks=1000000000000 takes .* wanted at most"):
         Engine(model, EngineConfig(num_blocks=10**12))
+    assert EngineConfig(cuda_graph_buckets=(8, 1, 4)).cuda_graph_buckets == (1, 4, 8)
     model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1, causal=False))
     with pytest.raises(ConfigError, match="causal"):
         Engine(model)
@@ -250,6 +215,32 @@ def test_the_pool_takes_memory_only_where_it_is_written() -> None:
 def resident() -> int:
     """The bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_prompts_may_be_arrays() -> None:
+    engine = make()
+    wanted = engine.generate([Request(prompt=[3, 1, 4], max_new_tokens=5)])[0].ids.tolist()
+    for prompt in (np.array([3, 1, 4]), torch.tensor([3, 1, 4]), (3, np.int32(1), 4)):
+        found = engine.generate([Request(prompt=prompt, max_new_tokens=np.int64(5))])[0]
+        assert found.ids.tolist() == wanted
+
+
+def test_tokens_outside_the_vocabulary_are_refused_before_they_reach_a_step() -> None:
+    engine = make()
+    other = engine.submit(Request(prompt=[4], max_new_tokens=9))
+    handle = engine.submit(Request(prompt=[1, 2], max_new_tokens=40))
+    for wrong in (VOCAB, -1):
+        with pytest.raises(RequestError, match=rf"forced\[1\]\[0\] is {wrong}, wanted .* 0..31"):
+            handle.root.fork(2, [[1], [wrong]])
+    (child,) = handle.root.fork(1, [[1]])
+    child.stop()
+    with pytest.raises(RequestError, match=r"forced\[1\] is 32, wanted a token id in 0..31"):
+        handle.root.join(forced=[1, VOCAB])
+    with pytest.raises(RequestError, match=r"ids wants integer token ids, got 1\.5"):
+        child.extend([1.5])
+    handle.root.join(forced=[1])
+    assert [h.result()[0].finish_reason for h in (handle, other)] == ["length", "length"]
+    check_counts(engine)
 
 
 def test_wrong_forks_and_joins_are_refused_by_name() -> None:

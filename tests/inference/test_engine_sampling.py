@@ -112,6 +112,13 @@ def test_a_penalty_is_a_branchs_own() -> None:
         index = torch.tensor(sorted(seen))
         row[index] = torch.where(row[index] > 0, row[index] / 50, row[index] * 50)
         assert int(row.argmax()) == trace.ids[q]
+    # Nor does a row remember what the branch before saw.
+    one_row = Engine(model, EngineConfig(num_blocks=200, block_size=4, max_rows=1))
+    for _ in range(2):
+        assert one_row.generate([Request(prompt=prompt, max_new_tokens=40, sampling=params)])[
+            0
+        ].ids.tolist() == (trace.ids.tolist())
+        one_row.generate([Request(prompt=[*range(48)], max_new_tokens=1, sampling=params)])
     # Siblings: what one draws is not seen by the other.
     handle = engine.submit(Request(prompt=[7], max_new_tokens=40, sampling=params))
     first, second = handle.root.fork(2, [[1], [2]])

@@ -13,6 +13,8 @@ from rlcore.inference.errors import WeightUpdateError
 from rlcore.inference.request import Request
 from tests.inference.engine_cases import small_model, trace_gap
 
+GREEDY = SamplingParams(temperature=0.0)
+
 
 def new_weights(seed: int = 1) -> dict[str, Tensor]:
     return small_model(seed=seed).state_dict()
@@ -71,17 +73,53 @@ def test_keep_kv_draws_from_new_weights_on_old_keys() -> None:
     new = trace.versions == 1
     assert trace_gap(small_model(), trace, select=~new) <= 1e-12
     assert trace_gap(model, trace, select=new) > 1e-3  # the keys are the old weights'
-    # Nothing of the mixture may be found by a later request.
+    # Nothing of the mixture may be found by a later request, nor take up room.
+    assert engine.stats()["cached_blocks"] == 0
     flat = Request(prompt=trace.ids.tolist(), max_new_tokens=5)
     again = engine.generate([flat])[0]
     assert again.prefill_tokens == len(trace) - 1
     assert trace_gap(model, again) <= 1e-12
 
 
+def test_equal_tokens_of_other_mixtures_have_other_keys() -> None:
+    """Two requests alike, one prompt computed with the old weights and one with the new."""
+    model = small_model()
+    config = EngineConfig(num_blocks=200, block_size=4, prefill_chunk=12, max_rows=2)
+    engine = Engine(model, config)
+    request = Request(prompt=list(range(13)), max_new_tokens=90, sampling=GREEDY, keep=True)
+    handles = [engine.submit(request) for _ in range(2)]
+    engine.submit(Request(prompt=[40], max_new_tokens=200))  # takes one of the two rows
+    engine.step()
+    assert engine.stats()["prefill_tokens"] == 12
+    nudged = {name: value * (1 + 1e-4) for name, value in model.state_dict().items()}
+    engine.update_weights(nudged, 1, "keep_kv")
+    for handle in handles:
+        while len(handle.root.token_ids) < 16:
+            engine.step()
+        handle.root.stop()
+        handles[0].root.stop()
+    assert handles[0].root.token_ids == handles[1].root.token_ids
+    computed = []
+    for handle in handles:
+        # The second child starts when all of what it sees is computed.
+        first, second = handle.root.fork(2, [[20], list(range(20, 29))])
+        engine.step()
+        first.stop()
+        before = engine.stats()["prefill_tokens"]
+        engine.step()
+        computed.append(engine.stats()["prefill_tokens"] - before)
+        second.stop()
+    # The second request's keys are those of another mixture: it must not take the first one's.
+    assert computed == [8, 8]
+
+
 def test_drain_finishes_what_runs_and_lets_the_rest_wait() -> None:
     model = small_model()
     engine = Engine(model, EngineConfig(num_blocks=100, block_size=4, max_rows=2))
-    handles = [engine.submit(Request(prompt=[i, 2], max_new_tokens=12)) for i in range(4)]
+    lengths = (12, 7, 12, 12)  # a row is free before the last of those that run has ended
+    handles = [
+        engine.submit(Request(prompt=[i, 2], max_new_tokens=new)) for i, new in enumerate(lengths)
+    ]
     for _ in range(3):
         engine.step()
     engine.update_weights(new_weights(), 1, "drain")

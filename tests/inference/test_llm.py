@@ -315,6 +315,24 @@ def test_masked_diffusion_answers_are_those_of_the_pipeline():
         assert answer.trace is None
 
 
+def test_stop_texts_cut_masked_diffusion_answers_too():
+    model = make_model(causal=False)
+    llm = LLM(model, TOKENIZER, engine=SMALL)
+    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 5, "decoding": DECODING}
+    whole = llm.generate(PROMPTS[:1], **options)[0]
+    letters = list(dict.fromkeys(i for i in whole.token_ids if 32 < i < 127))
+    assert len(letters) > 3
+    late, early = chr(letters[3]), chr(letters[1])
+    place, at = whole.text.find(early), whole.token_ids.index(letters[1])
+    cut = llm.generate(PROMPTS[:1], stop=[late, early, "never"], **options)[0]
+    assert cut.finish_reason == "stop"
+    assert cut.text == whole.text[:place]
+    assert cut.token_ids == whole.token_ids[: at + 1]
+    assert cut.log_probs == whole.log_probs[: at + 1]
+    assert cut.commit_steps == whole.commit_steps[: at + 1]
+    assert llm.generate(PROMPTS[:1], stop="never", **options)[0].token_ids == whole.token_ids
+
+
 def test_masked_diffusion_answers_do_not_depend_on_the_list():
     model = make_model(causal=False)
     options = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3, "n": 2, "decoding": DECODING}
@@ -327,6 +345,32 @@ def test_masked_diffusion_answers_do_not_depend_on_the_list():
             assert (one.prompt_index, one.sample) == (number, sample)
             assert one.token_ids == other.token_ids
     assert together[0].token_ids != together[1].token_ids
+    other_seed = LLM(model, engine=SMALL).generate(PROMPTS, **options | {"seed": 4})
+    assert [a.token_ids for a in other_seed] != [a.token_ids for a in together]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        ([1, 2, 3], {}, "a prompt is a text or a list of token ids, got 1"),
+        ([None], {}, "a prompt is a text or a list of token ids, got None"),
+        ([[1.5]], {}, "wants integer token ids, got .*1.5"),
+        ([["a"]], {}, "wants integer token ids, got .*'a'"),
+        ([[999]], {}, "999, wanted a token id in 0"),
+        ([[1]], {"n": 0}, "n of a request must be >= 1, got 0|got n=0"),
+        ([[1]], {"max_new_tokens": 0}, "max_new_tokens.*(got |=)0"),
+        ([[1]], {"temperature": "hot"}, "sampling.temperature must be a number, got 'hot'"),
+        ([[1]], {"temperature": None}, "sampling.temperature must be a number, got None"),
+        ([[1]], {"top_k": 1.5}, "sampling.top_k must be an integer, got 1.5"),
+        ([[1]], {"seed": 1.5}, "sampling.seed must be an integer, got 1.5"),
+        ([[1]], {"decoding": 5}, "decoding"),
+    ],
+)
+def test_what_is_no_prompt_or_setting_is_refused_by_name(causal, prompts, options, message):
+    llm = LLM(make_model(causal=causal), engine=SMALL)
+    with pytest.raises(ConfigError, match=message):
+        llm.generate(prompts, **{"max_new_tokens": 4, **options})
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from rlcore.inference.branches import GIVEN, Stretch, most_blocks
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
+from rlcore.inference.kv_store import KVStore
 from rlcore.inference.request import Request
 from rlcore.inference.trace import ParallelTrace
 from tests.inference.engine_cases import small_model, trace_gap
@@ -95,6 +97,38 @@ def test_the_same_structure_twice_computes_nothing_the_second_time() -> None:
     fresh = engine(prefix_cache=False).generate([request])[0]
     assert fresh.ids.tolist() == second.ids.tolist()
     assert fresh.prefill_tokens == len(trace) - 1
+    # New children are numbered behind the trace's own: their noise is not used twice.
+    handle = served.submit(request)
+    (child,) = handle.root.fork(1)
+    assert child.path == (0, 3)
+    handle.abort()
+
+
+def test_what_follows_a_join_is_found_only_behind_the_same_branches() -> None:
+    """Two traces that differ in their first branch alone: its last one and the rest are equal."""
+    served = engine()
+    traces = []
+    for token in (11, 12):
+        handle = served.submit(Request(prompt=list(range(8)), max_new_tokens=40))
+        children = handle.root.fork(2, [[token, 9], [13, 14]])
+        for _ in range(5):
+            served.step()
+        for child in children:
+            child.stop()
+        handle.root.join(forced=[17, *range(20, 28)])
+        served.step()
+        served.scheduler.preempt(handle.sample)  # it looks for all of its blocks in the cache
+        traces.append(handle.result()[0])
+        assert traces[-1].preemptions == 1
+        assert trace_gap(served.model, traces[-1]) <= 1e-12
+    first, second = (trace.tree.forks[0].children for trace in traces)
+    assert traces[0].ids[first[1].start : first[1].stop + 9].tolist() == (
+        traces[1].ids[second[1].start : second[1].stop + 9].tolist()
+    )
+    for trace in (*traces, *traces):
+        again = served.generate([Request(prompt=trace, max_new_tokens=3)])[0]
+        assert trace_gap(served.model, again) <= 1e-12
+    assert again.prefill_tokens == 0
 
 
 def test_new_weights_make_old_blocks_unreachable() -> None:
@@ -103,6 +137,49 @@ def test_new_weights_make_old_blocks_unreachable() -> None:
     served.generate([request])
     served.update_weights(served.model.state_dict(), 1, "recompute")
     assert served.generate([request])[0].prefill_tokens == 12
+
+
+def test_a_request_that_needs_the_whole_pool_borrows_no_block_whose_rest_it_would_waste() -> None:
+    """40 tokens in 10 blocks of 4: a cached block with one slot filled would be one too many."""
+    served = engine(num_blocks=10)
+    request = Request(prompt=[1, 2, 3, 4, 5, 6], max_new_tokens=34)
+    first, second = served.generate([request])[0], served.generate([request])[0]
+    assert first.peak_blocks == second.peak_blocks == 10
+    assert (first.prefill_tokens, second.prefill_tokens) == (5, 1)
+    assert first.ids.tolist() == second.ids.tolist()
+    assert second.new_tokens == 34
+
+
+def test_the_rest_of_a_borrowed_block_counts_in_what_a_request_can_come_to_need() -> None:
+    """40 tokens fit into 10 blocks; behind a borrowed block with one slot filled they take 11."""
+    served = engine()
+    request = Request(prompt=[1, 2, 3, 4, 5, 6], max_new_tokens=34)
+    assert served.generate([request])[0].peak_blocks == 10
+    handle = served.submit(request)
+    assert most_blocks(handle.sample, 4) == 10
+    served.step()
+    assert most_blocks(handle.sample, 4) == 11
+    assert handle.result()[0].peak_blocks == 11
+
+
+def test_what_was_borrowed_once_is_filled_from_the_first_slot_when_it_is_cold_again() -> None:
+    store = KVStore(8, EngineConfig(block_size=4))
+    first, second = (Stretch(i, (), (), 0) for i in range(2))
+    for stretch in (first, second):
+        stretch.extend(range(9), GIVEN, 0)
+    store.borrow(first)
+    store.supply(first, store.shortage(first, 8))
+    store.fill(first, 8)
+    store.remember(first)
+    store.borrow(second)
+    assert (second.blocks, second.borrowed, second.computed) == (first.blocks, 2, 8)
+    assert store.shortage(second, 0) == 0
+    store.cool(second)
+    assert second.room(4) == 0
+    assert store.shortage(second, 8) == 2
+    store.supply(second, 2)
+    assert store.fill(second, 8) == [(block, 0, 4) for block in second.blocks]
+    assert second.computed == 8
 
 
 def test_blocks_of_the_cache_are_given_up_for_new_requests() -> None:

@@ -45,6 +45,9 @@ def test_a_conversation_equals_one_flat_generation() -> None:
     flat = Request(prompt=[*first.ids.tolist(), 4, 5], max_new_tokens=7, sampling=params)
     assert engine.generate([flat])[0].ids.tolist() == second.ids.tolist()
     assert second.turn_start == 8
+    # What is given is no step of the turn's path, nor are the turns before.
+    assert (first.critical_path_steps, second.critical_path_steps) == (5, 7)
+    assert first.degree == second.degree == 1.0
     assert second.prompt_tokens == 3
     assert second.drawn.tolist() == [False] * 3 + [True] * 5 + [False] * 2 + [True] * 7
 
@@ -70,6 +73,16 @@ def test_stop_tokens_end_a_turn() -> None:
         assert first.finish_reason == "stop"
         assert first.ids[-1] < 24
         assert (first.ids[1:-1] >= 24).all()
+        assert session.send([2], 30).result()[0].finish_reason == "stop"
+
+
+def test_tokens_that_a_turn_did_not_use_do_not_count_in_the_next() -> None:
+    """Two turns of up to 30 tokens in a pool of 40: the first ends with its first token."""
+    engine = Engine(small_model(), EngineConfig(num_blocks=10, block_size=4))
+    with engine.open_session(stop_ids=range(24), sampling=SamplingParams(seed=1)) as session:
+        assert session.send([1], 30).result()[0].new_tokens < 8
+        with pytest.raises(RequestTooLargeError):
+            session.send([2], 40)
         assert session.send([2], 30).result()[0].finish_reason == "stop"
 
 

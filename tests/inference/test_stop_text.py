@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlcore.data.tokenizers import ByteTokenizer
+from rlcore.inference.handles import NewToken
 from rlcore.inference.stop_text import StopText
+from rlcore.inference.stop_watch import StoppedText, StopWatch
 
 LETTERS = st.text("ab\n", max_size=12)
 
@@ -59,3 +62,41 @@ def test_what_may_become_a_stop_is_held_back():
     assert stop.found == "</s>"
     with pytest.raises(ValueError, match="must not be empty"):
         StopText([""])
+
+
+def test_of_two_stops_that_begin_together_the_longer_is_found() -> None:
+    for stops in (("ab", "abc"), ("abc", "ab")):
+        stop = StopText(stops)
+        assert stop.push("xabcy") == "x"
+        assert stop.found == "abc"
+
+
+class Handle:
+    """A request whose tokens come several at a time, as where steps overlap."""
+
+    class request:
+        n = 2
+
+    def __init__(self) -> None:
+        self.dropped: list[int] = []
+        self.roots = [Root(self, sample) for sample in range(2)]
+
+    def new_tokens(self) -> list[NewToken]:
+        letters = [(0, "a"), (1, "p"), (0, "x"), (0, "b"), (1, "q"), (0, "x"), (0, "c")]
+        return [NewToken(s, (), 0, ord(x), 0.0, False, 0.0) for s, x in letters]
+
+
+class Root:
+    def __init__(self, handle: Handle, sample: int) -> None:
+        self.handle, self.sample = handle, sample
+
+    def drop(self) -> None:
+        self.handle.dropped.append(self.sample)
+
+
+def test_what_comes_behind_a_stop_in_the_same_step_is_forgotten() -> None:
+    handle = Handle()
+    watch = StopWatch(handle, ByteTokenizer(), ("x",))  # type: ignore[arg-type]
+    watch.look()
+    assert watch.texts == {0: StoppedText("a", 2)}
+    assert handle.dropped == [0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -222,6 +225,14 @@ def test_a_tag_in_the_prompt_and_wrong_options_are_refused() -> None:
     options = ParallelOptions(schema=SCHEMA)
     with pytest.raises(RequestError, match=r"prompt\[1\] is 23, the tag fork_tag"):
         engine.submit(Request(prompt=[1, FORK], max_new_tokens=2, parallel=options))
+    for tag, name in SCHEMA.names.items():  # what the parser would call a tag in the prompt
+        for prompt in ([tag], (1, tag), array("q", [1, 2, tag])):
+            with pytest.raises(RequestError, match=f"is {tag}, the tag {name}: a prompt"):
+                engine.submit(Request(prompt=prompt, max_new_tokens=2, parallel=options))
+    for name in ("fork_tag", "join_open", "label_end"):
+        beyond = ParallelOptions(schema=replace(SCHEMA, **{name: 32}))
+        with pytest.raises(RequestError, match=rf"schema.{name}\[0\] is 32, wanted .* 0..31"):
+            engine.submit(Request(prompt=[1], max_new_tokens=2, parallel=beyond))
     assert engine.store.pool.used == 0
     assert not engine.step()
     for wrong in ({"max_branches": 0}, {"min_fork_budget": -1}, {"on_invalid": "ignore"}):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rlcore.errors import ConfigError
 from rlcore.ops.attention.dense import attention, choose_backend, plan_attention
 from rlcore.ops.attention.masks import AttentionMask
+from rlcore.ops.attention.short_rows import LONGEST
 from rlcore.ops.attention.tiles import TILE, tile_lists, tile_tables
 
 PARTS = ("documents", "blocks", "intervals", "padding")
@@ -145,6 +146,20 @@ def test_tiles_of_one_rule_are_exact(part: str) -> None:
     assert full.any()
 
 
+@pytest.mark.parametrize("first", [TILE - 1, TILE, TILE + 1, 2 * TILE - 1])
+@pytest.mark.parametrize("behind", [2 * TILE - 1, 2 * TILE, 2 * TILE + 1, 3 * TILE])
+def test_tiles_are_exact_where_intervals_begin_and_end(first: int, behind: int) -> None:
+    """One key more or less at the border of a tile makes it open, and not hidden or full."""
+    length = 5 * TILE
+    hides = torch.arange(length) >= 4 * TILE
+    gs, ps = (torch.where(hides, x, 0).int()[None, None] for x in (first, behind))
+    mask = AttentionMask(causal=False, intervals=(gs, ps))
+    visible, full = tile_tables(mask, (1, length))
+    dense = mask.dense()[0, 0].unflatten(0, (-1, TILE)).unflatten(-1, (-1, TILE))
+    assert torch.equal(visible[0], dense.any(3).any(1))
+    assert torch.equal(full[0], dense.all(3).all(1))
+
+
 def test_documents_that_come_back_are_not_skipped() -> None:
     documents = torch.zeros(1, 4 * TILE, dtype=torch.int32)
     documents[:, TILE : 2 * TILE] = 7
@@ -248,7 +263,9 @@ def test_parts_that_do_not_fit_are_refused(parts: dict[str, torch.Tensor], messa
 def test_auto_takes_the_kernels_where_they_can_run() -> None:
     documents = torch.zeros(2, 300, dtype=torch.int32)
     ruled, plain = AttentionMask(documents=documents), AttentionMask()
-    padded = AttentionMask(causal=False, padding=torch.ones(2, 100, dtype=torch.bool))
+    padded = AttentionMask(causal=False, padding=torch.ones(2, LONGEST, dtype=torch.bool))
+    longer = AttentionMask(causal=False, padding=torch.ones(2, LONGEST + 1, dtype=torch.bool))
+    causal = AttentionMask(padding=torch.ones(2, LONGEST, dtype=torch.bool))
 
     class OnGPU(torch.Tensor):
         is_cuda = True
@@ -260,6 +277,8 @@ def test_auto_takes_the_kernels_where_they_can_run() -> None:
         assert chosen(ruled, dtype, 128) == "triton"
         assert chosen(ruled, dtype, 129) == "torch"
         assert chosen(plain, dtype, 64) == chosen(padded, dtype, 64) == "torch"
+        # The kernel of short rows knows neither longer ones nor causality.
+        assert chosen(longer, dtype, 64) == chosen(causal, dtype, 64) == "triton"
         assert chosen(ruled, dtype, 64, torch.Tensor) == "torch"
     assert chosen(ruled, torch.float64, 64) == "torch"
 

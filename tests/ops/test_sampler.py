@@ -180,6 +180,22 @@ def test_the_law_by_hand() -> None:
     assert law_of(logs, temperature=2.0, top_p=0.4)[3] > 0.4
 
 
+@pytest.mark.parametrize("backend", ["reference", "torch", "numba"])
+def test_what_lies_at_the_edge_of_top_p_is_left_out(backend: str) -> None:
+    """Half the mass is reached by the first token exactly: the others have no share."""
+    if backend == "numba":
+        pytest.importorskip("numba", reason="the extra rlcore[fast]")
+    law = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+    rows = replace(same_rows(200, 1.0), top_p=torch.full((200,), 0.5))
+    drawn = sample(law.log().expand(200, -1), rows, backend=backend)
+    assert drawn.tokens.tolist() == [1] * 200
+    assert drawn.log_probs.abs().max() == 0
+    more = sample(
+        law.log().expand(200, -1), replace(rows, top_p=rows.top_p + 0.01), backend=backend
+    )
+    assert more.tokens.unique().tolist() == [0, 1, 2]
+
+
 @given(
     seed=st.integers(0, 2**30),
     vocab=st.integers(1, 40),

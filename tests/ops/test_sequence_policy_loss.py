@@ -209,6 +209,20 @@ def test_weights_are_cut_and_sequences_outside_the_band_are_dropped(kind: Any) -
     assert metrics["is/weight_mean"].item() == pytest.approx((first + 0.5) / 2)
 
 
+@pytest.mark.parametrize("kind", ["tis", "mis"])
+def test_a_weight_equal_to_the_cap_or_a_mean_at_the_band_stays(kind: Any) -> None:
+    mu = torch.full((1, 3), -math.log(2.0), dtype=torch.float64)
+    assert (-mu).exp().tolist() == [[2.0] * 3]
+    for behaviour, weight in ((mu, 2.0), (-mu, 0.5)):
+        logp = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+        loss, metrics = policy_loss(
+            logp, torch.ones(1, dtype=torch.float64), torch.ones(1, 3, dtype=torch.bool),
+            ratio="none", behaviour_logp=behaviour, correction=Correction(kind),
+        )  # fmt: skip
+        assert -loss.item() == weight
+        assert metrics["is/clip_frac"].item() == metrics["is/dropped_frac"].item() == 0.0
+
+
 def test_the_band_holds_the_mean_of_a_sequence_from_both_sides() -> None:
     away = torch.tensor([0.3, -0.8, 0.8, -0.3], dtype=torch.float64)[:, None].expand(4, 5)
     mask = torch.ones(4, 5, dtype=torch.bool)

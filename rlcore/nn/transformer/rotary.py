@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rlcore.nn.transformer.config import RopeScaling, TransformerConfig
-from rlcore.ops.backends import HALF_AND_SINGLE
+from rlcore.ops.backends import HALF_AND_SINGLE, override
 from rlcore.ops.rotary import rotary_angles
 
 
@@ -83,7 +83,8 @@ class Rotary(nn.Module):
 
         They are float32 for tokens in half precision and of ``dtype`` otherwise.
         """
-        if positions.device.type == "cuda" and positions.dim() == 1 and dtype in HALF_AND_SINGLE:
+        kernel = positions.device.type == "cuda" and override() is None
+        if kernel and positions.dim() == 1 and dtype in HALF_AND_SINGLE:
             return rotary_angles(positions, self.frequencies)
         double = dtype == torch.float64
         wide = double and not self.config.float32_statistics

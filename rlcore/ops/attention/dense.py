@@ -33,7 +33,7 @@ from rlcore.ops.attention.documents import document_attention, document_bounds
 from rlcore.ops.attention.masks import AttentionMask
 from rlcore.ops.attention.short_rows import LONGEST, short_row_attention
 from rlcore.ops.attention.tiled import MAX_DIM, TiledMask, tiled_attention, tiled_mask
-from rlcore.ops.backends import HALF_AND_SINGLE, Backend, resolve_backend
+from rlcore.ops.backends import HALF_AND_SINGLE, Backend, override, resolve_backend
 from rlcore.ops.rotary import rotate
 
 AttentionBackend = Backend | Literal["varlen"]
@@ -99,7 +99,7 @@ def plan_attention(
         raise ConfigError(f"a mask of rows {mask.shape} does not fit rows {shape}")
     if backend == "varlen":
         return _document_plan(mask, like)
-    if backend == "auto":
+    if backend == "auto" and override() is None:
         if _short_rows(mask, shape) and _takes_kernels(like) and not torch.is_grad_enabled():
             return AttentionPlan("triton", causal=False, real=mask.padding)
         backend = choose_backend(mask, shape, like, head_dim)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agents.lm.agent import LMAgent, next_token_targets
 from agents.lm.config import LMConfig, LMNetworkConfig
+from agents.lm.dropout import add_dropout
 from agents.lm.losses import (
     mask_exactly,
     mask_probability,
@@ -22,6 +23,9 @@ from agents.lm.validation import HeldOut
 from rlcore.data.tokens.file import TokenFile, TokenWriter
 from rlcore.data.tokens.rows import RowReader, layout_of
 from rlcore.data.tokens.spec import TokenSpec
+from rlcore.nn.transformer import AttentionMask, Transformer, TransformerConfig
+from rlcore.nn.transformer.config import MoeConfig
+from rlcore.nn.transformer.moe import Routing
 
 VOCAB, EOS, MASK = 12, 10, 11
 DOCUMENTS = [([1, 2, 3, 4], 0), ([5, 6, 7], 2), ([8, 9], 1), ([2, 4, 6, 8, 1], 1), ([3], 0)]
@@ -100,7 +104,11 @@ def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
     network = make_network(agent)
     layout = layout_of(file, "cut", agent.width, overlap=1, partial=True)
     reader = RowReader(file, layout, seed=0, shuffle=False, partial=True)
-    loss, weight = HeldOut(agent, reader, every=1, batch=2).measure(network)
+    held_out = HeldOut(agent, reader, every=1, batch=2)
+    loss, weight = held_out.measure(network)
+    # Each row has noise of its own, whatever rows it is read with.
+    noise = torch.cat([batch["noise"] for batch in held_out._batches(torch.device("cpu"))])
+    assert noise.tolist() == list(range(reader.rows))
     total = torch.zeros((), dtype=torch.float64)
     for start in range(0, 39, 9):
         window = tokens[start : start + 10].tolist()
@@ -109,10 +117,11 @@ def test_a_whole_document_in_rows_is_read_in_windows(tmp_path) -> None:
     assert loss == pytest.approx(float(-total.detach() / 39), abs=1e-12)
 
 
+@pytest.mark.parametrize("eps", [1e-3, 0.3])
 @pytest.mark.parametrize("normalise", ["batch", "response"])
 @pytest.mark.parametrize("exact", [False, True])
-def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact) -> None:
-    agent = make_agent(objective="diffusion", normalise=normalise, packing="single")
+def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact, eps) -> None:
+    agent = make_agent(objective="diffusion", normalise=normalise, packing="single", eps=eps)
     network = make_network(agent)
     batch, _ = read(file, agent, "single")
     call = agent.held_out_loss if exact else agent.loss
@@ -126,7 +135,7 @@ def test_diffusion_loss_is_that_of_the_documents_alone(file, normalise, exact) -
         masked = mask_exactly(uniforms, counts, targets)
         scale = targets.sum(-1) / counts
     else:
-        p = mask_probability(stratified_times(rows, torch.rand((), generator=generator)))
+        p = mask_probability(stratified_times(rows, torch.rand((), generator=generator)), eps)
         masked, scale = mask_tokens(uniforms, p, targets), 1 / p
     assert masked.any()
     per_row = []
@@ -215,6 +224,64 @@ def test_attention_dropout_drops_weights_of_the_attention_alone(file: TokenFile)
     draws = torch.stack(seen)
     spread = draws.std(0).clamp(min=1e-6) / 4000**0.5
     assert ((draws.mean(0) - wanted[0]).abs() < 5 * spread).all()
+
+
+@pytest.mark.parametrize("objective", ["causal", "diffusion"])
+def test_experts_are_kept_in_use_in_training_alone(file, tmp_path, objective: str) -> None:
+    """The balance of all real tokens, with its weight; the held-out loss is the model's own."""
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=VOCAB, dim=16, layers=2, heads=2, qk_norm=True, causal=objective == "causal",
+        mask_id=MASK, mlp=MoeConfig(experts=4, top_k=2, hidden=8), init_std=0.3,
+    )  # fmt: skip
+    network = Transformer(shape).double()
+    plain, balanced = (
+        make_agent(objective=objective, balance_coef=coef, packing="fit") for coef in (0.0, 0.7)
+    )
+    batch, _ = read(file, plain)
+    assert (batch["documents"] < 0).any()
+    calls: list[tuple[Tensor, AttentionMask]] = []
+    hidden = network.hidden
+
+    def watched(ids: Tensor, *, mask: AttentionMask, routing: Routing | None) -> Tensor:
+        calls.append((ids, mask))
+        return hidden(ids, mask=mask, routing=routing)
+
+    network.hidden = watched  # type: ignore[method-assign]
+    first, second = plain.loss(network, batch), balanced.loss(network, batch)
+    ids, mask = calls[-1]
+    routing = Routing()
+    hidden(ids, mask=mask, routing=routing)
+    wanted = routing.balance_loss(mask.documents >= 0)
+    assert wanted != routing.balance_loss()
+    torch.testing.assert_close(second.loss - first.loss, 0.7 * wanted, atol=1e-12, rtol=0)
+    assert second.weight == first.weight
+    routers = [block.mlp.router.weight for block in network.blocks]
+    for found, own in zip(
+        torch.autograd.grad(second.loss - first.loss, routers),
+        torch.autograd.grad(0.7 * wanted, routers),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, own, atol=1e-12, rtol=0)
+        assert found.abs().max() > 0
+    held_out = [agent.held_out_loss(network, batch).loss for agent in (plain, balanced)]
+    assert torch.equal(*held_out)
+
+
+def test_what_experts_add_is_dropped_like_any_mlp() -> None:
+    torch.manual_seed(0)
+    shape = TransformerConfig(
+        vocab_size=VOCAB, dim=16, layers=1, heads=2, mlp=MoeConfig(experts=4, top_k=2, hidden=8)
+    )
+    network = Transformer(shape)
+    add_dropout(network, 0.5)
+    added: list[Tensor] = []
+    network.blocks[0].mlp.register_forward_hook(lambda _, __, out: added.append(out[0]))
+    ids = torch.arange(10)[None]
+    network.train()(ids)
+    network.eval()(ids)
+    assert 0.3 < float((added[0] == 0).float().mean()) < 0.7
+    assert not (added[1] == 0).any()
 
 
 def test_bfloat16_computes_close_to_float32_and_keeps_float32_weights(file: TokenFile) -> None:

@@ -89,6 +89,7 @@ def test_control_experiments_keep_their_tree_and_hash() -> None:
         ("agent: lm", "agent: {type: lm, objective: both}", "one of 'causal', 'diffusion'"),
         ("agent: lm", "agent: {type: lm, normalise: response}", "goes with objective 'diffusion'"),
         ("agent: lm", "agent: {type: lm, eps: 2}", "agent.eps   must be in [0, 1], got 2"),
+        ("agent: lm", "agent: {type: lm, balance_coef: -1}", "agent.balance_coef   must be >= 0"),
         ("agent: lm", "agent: {type: lm, network: {dropout: 1}}", "must be in [0, 1), got 1"),
         (
             "agent: lm",

@@ -235,6 +235,12 @@ def test_hostile_indices_are_refused(tmp_path: Path, change, message: str) -> No
         read_index(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["", "Train", "../x", "train/../../x", "train\n", "x" * 33])
+def test_names_of_splits_lead_to_files_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="lower-case letters"):
+        split_file(tmp_path, name)
+
+
 @pytest.mark.parametrize("text", ["", "[", "null", "[" * 100_000, " " * (1 << 20) + "{}", '{"a":'])
 def test_an_index_that_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.json").write_text(text)

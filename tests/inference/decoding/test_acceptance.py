@@ -90,19 +90,29 @@ def test_hierarchical(window, bounds):
         assert selected(Hierarchical(high, low), *window)[row] == wanted
 
 
-@given(windows(), st.sampled_from([0.0, 0.1, 0.75, 5.0]))
-def test_entropy_bound(window, gamma):
+@given(windows(), st.sampled_from([0.0, 0.1, 0.75, 5.0]), st.booleans())
+def test_entropy_bound(window, gamma, held_back):
     entropies = torch.tensor(window[0], dtype=torch.float64)
-    confidence = (-entropies).tolist()
+    # A transform may hold positions back: the order is then not that of the entropies.
+    confidence = (-entropies * (1 + 9 * (torch.arange(9) % 2 if held_back else 0))).tolist()
     found = selected(EntropyBound(gamma), confidence, *window[1:], entropy=entropies)
     for row, eligible in enumerate(window[1]):
         order = ranked(items_of(confidence[row], eligible))
         wanted = set()
         for n in range(1, len(order) + 1):
-            spent = [-c for c, _ in order[:n]]
+            spent = [float(entropies[row, i]) for _, i in order[:n]]
             if sum(spent) - max(spent) <= gamma + 1e-12:
                 wanted = {i for _, i in order[:n]}
         assert found[row] == wanted
+
+
+def test_entropy_bound_leaves_out_the_largest_entropy_wherever_it_stands():
+    """A transform may hold a sure position back: the order is not that of the entropies."""
+    entropies = torch.tensor([[0.95, 0.1, 0.3]], dtype=torch.float64)
+    confidence = [[-0.95, -1.0, -3.0]]
+    for gamma, wanted in ((0.05, {0}), (0.1, {0, 1}), (0.39, {0, 1}), (0.41, {0, 1, 2})):
+        found = selected(EntropyBound(gamma), confidence, [[True] * 3], [True], entropies)
+        assert found == [wanted]
 
 
 def state_of(masked_blocks, schedule, blocks):

@@ -7,6 +7,7 @@ from rlcore.errors import ConfigError
 from rlcore.inference.decoding.acceptance import FixedCount, Threshold
 from rlcore.inference.decoding.confidence import Confidence, Drawn
 from rlcore.inference.decoding.confidence_transforms import EOSEarlyRejection
+from rlcore.inference.decoding.noise import POSITION_STREAM, uniform
 from rlcore.inference.decoding.prompts import PromptBatch
 from rlcore.inference.decoding.schedules import (
     AscendingSchedule,
@@ -16,6 +17,7 @@ from rlcore.inference.decoding.schedules import (
 )
 from rlcore.inference.decoding.state import DecodeState
 from rlcore.ops.sampling import head_statistics
+from rlcore.ops.sampling.counter_rng import TOKEN_STREAM
 
 ROWS, L, V = 3, 8, 6
 EOS, EOT = 1, 4
@@ -62,6 +64,10 @@ def test_confidences_are_functions_of_the_untempered_softmax():
     assert first.unique().numel() == first.numel()
     state.step += 1
     assert not torch.equal(first, Confidence("random")(drawn, state))
+    # Its numbers are none of those that pick tokens: a position must not be early for its token.
+    wanted = uniform(state.key, drawn.positions, state.step, POSITION_STREAM)
+    assert torch.equal(Confidence("random")(drawn, state), wanted.double())
+    assert POSITION_STREAM != TOKEN_STREAM
 
 
 def test_bad_confidences():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rlcore.errors import ConfigError, NonFiniteError
 from rlcore.inference.decoding import PromptBatch, PromptError, build_decoder
+from rlcore.inference.decoding.registry import REGISTRY
 from rlcore.inference.decoding.schedules import ascending_block_sizes, ascending_counts
 from rlcore.inference.decoding.state import FILLED, GIVEN, MASKED
 from tests.inference.decoding.denoisers import EOS, MASK, Mixing, Table, plain_decode, ranked
@@ -323,6 +324,21 @@ def test_identities(seed, temperature):
     same(run(acceptance=UNIFORM), run(acceptance=UNIFORM, logit_transforms=wide))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "without"),
+    [
+        ("search", "lookahead", "branches: 0"),
+        ("logit_transforms", "credit", "alpha: 0"),
+        ("denoiser", "roe", "tau: 0"),
+    ],
+)
+def test_identities_of_parts_to_come(kind, name, without):
+    """Each is to equal the pipeline without it, bit for bit, at the setting that turns it off."""
+    if name not in REGISTRY.get(kind, {}):
+        pytest.skip(f"{kind} {name} is to come")
+    pytest.fail(f"compare {kind} {name} at {without} with its absence, as test_identities does")
+
+
 def test_block_causal_planner_is_semi_ar():
     class Blocked(Mixing):
         block_length = 4
@@ -384,6 +400,11 @@ def test_a_limit_of_passes_truncates():
     assert (result.tokens == MASK).sum(1).tolist() == [L - 6] * 4
     done = decode({"acceptance": UNIFORM, "stop": {"eos": False, "max_nfe": 8}})
     assert not done.truncated.any()
+    # A limit beyond the schedule costs no pass, however seldom the rows are looked at.
+    denoiser = Mixing()
+    loose = {"acceptance": UNIFORM, "stop": {"eos": False, "max_nfe": 30}, "compact_every": 50}
+    same(decode(loose, denoiser=denoiser), done)
+    assert denoiser.calls == 8
 
 
 def test_given_tokens_stay_and_are_seen():

@@ -15,8 +15,17 @@ from rlcore.inference.decoding import (
 from rlcore.inference.decoding.pipeline import DecodingPipeline
 from rlcore.inference.decoding.planners import FullSequence
 from rlcore.inference.decoding.schedules import ascending_counts
-from tests.inference.decoding.denoisers import MASK, Mixing
-from tests.inference.decoding.test_pipeline import ASCENDING, EOSER, PROMPTS, UNIFORM, L
+from rlcore.inference.decoding.state import FILLED
+from tests.inference.decoding.denoisers import EOS, MASK, Mixing
+from tests.inference.decoding.test_pipeline import (
+    ASCENDING,
+    EOSER,
+    ONE,
+    PROMPTS,
+    UNIFORM,
+    L,
+    scripted,
+)
 
 COMPOSITIONS = {
     "ascending": {"acceptance": ASCENDING},
@@ -55,6 +64,24 @@ def test_states_and_log_probs_are_those_of_the_rollout(name):
     assert (record.old_logp[record.commit_step >= 0] < 0).all()
 
 
+def test_a_tail_that_the_stop_rule_filled_is_masked_in_every_state():
+    # Position 3 (EOS) is committed first, 5 second, then 0, 1, 2: 4 and 6 are filled at the end.
+    model = scripted([2, 3, 4, EOS, 2, 3, 4], [3, 5, 0, 1, 2, 4, 6])
+    decoder = build_decoder({"acceptance": ONE}, model)
+    decoder.recorder = Recorder(states=True)
+    result = decoder.generate(PromptBatch.from_lists([[2]]), 7)
+    record = decoder.trajectory(result)
+    assert record.commit_step.tolist() == [[2, 3, 4, 0, FILLED, 1, FILLED]]
+    seen = decoder.recorder.seen(0)
+    assert len(seen) == int(record.n_steps[0]) == 5
+    for step, before in enumerate(seen):
+        assert torch.equal(record.state(step)[0], before)
+        assert before[[4, 6]].tolist() == [MASK, MASK]
+    scored = replay_log_probs(model, record)
+    assert (scored != 0).tolist() == [[True, True, True, True, False, True, False]]
+    assert torch.allclose(scored.float(), record.old_logp, atol=1e-6, rtol=0)
+
+
 def test_record_is_small():
     decoder = build_decoder({"acceptance": ASCENDING, "temperature": 1.0}, Mixing())
     record = decoder.rollout(PromptBatch.from_lists(PROMPTS), 3, gen_length=L, seed=1)
@@ -67,6 +94,13 @@ def test_record_is_small():
     # Copies of a prompt are adjacent and drawn apart.
     assert torch.equal(record.prompt[0], record.prompt[2])
     assert not torch.equal(record.tokens[0], record.tokens[1])
+
+
+def test_each_copy_of_a_prompt_has_a_number_of_its_own():
+    assert PromptBatch.from_lists(PROMPTS).repeat(3).row_ids.tolist() == list(range(12))
+    numbered = PromptBatch.from_lists(PROMPTS[:2], row_ids=[2, 5]).repeat(3)
+    assert numbered.row_ids.tolist() == [6, 7, 8, 15, 16, 17]
+    assert torch.equal(numbered.ids[2], numbered.ids[0])
 
 
 def test_rollouts_of_a_prompt_do_not_depend_on_the_others():
@@ -117,6 +151,9 @@ def test_rollouts_refuse_what_a_replay_cannot_score():
     with pytest.raises(InexactRollout, match=r"logit transform TopK \(law\).*allow_inexact"):
         decoder.rollout(prompts, gen_length=L)
     assert len(decoder.rollout(prompts, gen_length=L, allow_inexact=True)) == 4
+    law["logit_transforms"] = [{"name": "top_k", "k": 2, "affects": "both"}]
+    with pytest.raises(InexactRollout, match=r"logit transform TopK \(both\)"):
+        build_decoder(law, Mixing()).rollout(prompts, gen_length=L)
     law["logit_transforms"] = [{"name": "top_k", "k": 2, "affects": "confidence"}]
     assert len(build_decoder(law, Mixing()).rollout(prompts, gen_length=L)) == 4
 

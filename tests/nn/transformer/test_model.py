@@ -320,6 +320,19 @@ def test_negative_slots_are_not_written() -> None:
     assert written.nonzero().flatten().tolist() == [3]
 
 
+@torch.no_grad()
+def test_padding_beside_a_mask_is_part_of_it() -> None:
+    module, ids = model(), tokens(2, 9)
+    real = torch.arange(9) >= torch.tensor([[0], [3]])
+    documents = torch.tensor([[0] * 4 + [1] * 5, [0] * 6 + [1] * 3], dtype=torch.int32)
+    beside = module(ids, mask=AttentionMask(documents=documents), padding=real)
+    within = module(ids, mask=AttentionMask(documents=documents, padding=real))
+    assert torch.equal(beside, within)
+    # Positions count real tokens, as in a row of its own.
+    assert (beside[1, 3:6] - module(ids[1:, 3:6])[0]).abs().max() <= TIGHT
+    assert (beside[1, 6:] - module(ids[1:, 6:])[0]).abs().max() <= TIGHT
+
+
 def test_arguments_that_do_not_fit_are_refused() -> None:
     module = model()
     pool = Pool(module, writes=True)

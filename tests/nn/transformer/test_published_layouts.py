@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rlcore.errors import CheckpointError
-from rlcore.nn.transformer import MoeConfig, RopeScaling, Transformer, TransformerConfig
+from rlcore.nn.transformer import MoeConfig, RopeScaling, Transformer
 from rlcore.nn.transformer.pretrained import from_pretrained, save_pretrained
 from rlcore.tensor_file import read_header
 from tests.nn.transformer.models import PEERS, config, model, saved_peer, tokens
@@ -334,41 +334,26 @@ def test_a_foreign_module_or_mixed_dtypes_are_refused(tmp_path: Path) -> None:
         save_pretrained(mixed, tmp_path / "m")
 
 
-def test_a_repeated_tied_head_is_accepted_only_if_equal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "changes", "embed", "head"),
+    [
+        ("llama", {}, "model.embed_tokens.weight", "lm_head.weight"),
+        ("llada", {"causal": False, "mask_id": 2}, "model.transformer.wte.weight",
+         "model.transformer.ff_out.weight"),
+    ],
+)  # fmt: skip
+def test_a_repeated_tied_head_is_accepted_only_if_equal(
+    layout: str, changes: dict[str, Any], embed: str, head: str, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
-    ours = model(dtype=torch.float32, tie_embeddings=True)
-    save_pretrained(ours, tmp_path)
+    ours = model(dtype=torch.float32, tie_embeddings=True, **changes)
+    assert save_pretrained(ours, tmp_path) == layout
     weights = load_file(tmp_path / "model.safetensors")
-    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    weights[head] = weights[embed].clone()
     save_file(weights, tmp_path / "model.safetensors")
     assert torch.equal(from_pretrained(tmp_path).embed.weight, ours.embed.weight)
-    weights["lm_head.weight"][3, 1] += 1
+    weights[head][3, 1] += 1
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"lm_head\.weight differs"):
+    with pytest.raises(CheckpointError, match=f"{head} differs"):
         from_pretrained(tmp_path)
-
-
-def test_configs_of_both_generations_are_read() -> None:
-    from rlcore.nn.transformer.published import read_config
-
-    old = {
-        "model_type": "llama", "vocab_size": 128256, "hidden_size": 4096, "num_hidden_layers": 32,
-        "intermediate_size": 14336, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
-        "eos_token_id": [128001, 128008, 128009], "pad_token_id": -1,
-        "rope_scaling": {
-            "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-            "original_max_position_embeddings": 8192, "rope_type": "llama3",
-        },
-    }  # fmt: skip
-    layout, found = read_config(old, "x")
-    assert layout == "llama"
-    assert found == TransformerConfig(
-        vocab_size=128256, dim=4096, layers=32, heads=32, kv_heads=8, hidden=14336, norm_eps=1e-5,
-        rope_theta=5e5, rope_scaling=RopeScaling(type="llama3", factor=8.0), eos_id=128001,
-        float32_statistics=True,
-    )  # fmt: skip
-    new = {k: v for k, v in old.items() if k not in ("rope_theta", "rope_scaling")}
-    new["rope_parameters"] = old["rope_scaling"] | {"rope_theta": 5e5}
-    assert read_config(new, "x")[1] == found
