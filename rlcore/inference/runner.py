@@ -6,7 +6,8 @@ A runner owns the tensors of the KV pool. One step computes the keys and values 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +26,9 @@ from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
 from rlcore.ops.backends import Backend, is_installed, resolve_backend
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
+
+LINE = 64
+"""Bytes that the memory of a CPU hands out at once."""
 
 CPU_POOL_BYTES = 4 << 30
 """The memory that ``kv_fraction`` is a share of where there is no device memory to ask for."""
@@ -94,8 +98,17 @@ class KVPool:
     ) -> None:
         shape = (config.layers, num_blocks + 1, block, config.num_kv_heads, config.head_size)
         # Zeros, as a block that was never written must not hold NaN: its weight is 0, not absent.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        zeros = _zeros_in_large_pages if device.type == "cpu" else torch.zeros
+        self.keys = zeros(shape, dtype=dtype, device=device)
+        self.values = zeros(shape, dtype=dtype, device=device)
+
+
+def _zeros_in_large_pages(shape: Sequence[int], *, dtype: torch.dtype, device: object) -> Tensor:
+    """Return zeros whose memory the processor finds with few look-ups: numpy asks for such."""
+    count = math.prod(shape) * dtype.itemsize
+    room = torch.from_numpy(np.zeros(count + LINE, np.uint8))
+    aligned = room[-room.data_ptr() % LINE :][:count]
+    return aligned.view(dtype).view(*shape)
 
 
 def block_bytes(config: TransformerConfig, block: int, dtype: torch.dtype) -> int:

@@ -37,6 +37,9 @@ FEW_TOKENS = 64
 FEW_QUERIES = 128
 """New tokens of a row up to which its attention is faster compiled."""
 
+PORTION = 256
+"""Tokens whose keys, or what the MLP makes of them, are computed at a time."""
+
 MOST_TURNS = 2**14
 """Positions whose cosines and sines are remembered."""
 
@@ -211,11 +214,13 @@ class NumbaPass:
         width = layer.pool[0].shape[-1]
         skipped = (self._kinds[0] - queries) * width
         weight = layer.qkv[skipped:]
-        normed, qkv = np.empty_like(x), np.empty((len(x), len(weight)), x.dtype)
-        norm_kernel()(x, layer.norms[0], self._eps, normed)
+        qkv = np.empty((len(x), len(weight)), x.dtype)
         if layer.bias is not None:
             qkv[:] = layer.bias[skipped:]
-        _linear(normed, weight, qkv, add=layer.bias is not None)
+        for part, out in zip(_portions(x), _portions(qkv), strict=True):
+            normed = np.empty_like(part)
+            norm_kernel()(part, layer.norms[0], self._eps, normed)
+            _linear(normed, weight, out, add=layer.bias is not None)
         heads = qkv.reshape(len(x), -1, width)
         prepare_kernel()(
             heads, (queries, self._kinds[1]), *layer.head_norms, layer.head_eps, tokens.cos,
@@ -238,17 +243,24 @@ class NumbaPass:
 
     def _transform(self, layer: _Layer, x: Array) -> None:
         """``x += mlp(norm(x))``."""
-        normed = np.empty_like(x)
-        norm_kernel()(x, layer.norms[1], self._eps, normed)
-        if isinstance(layer.mlp, nn.Module):
-            more, _ = layer.mlp(torch.from_numpy(normed), None)
-            x += more.numpy()
-            return
-        gate_up = np.empty((len(x), len(layer.mlp[0])), x.dtype)
-        hidden = np.empty((len(x), gate_up.shape[1] // 2), x.dtype)
-        _linear(normed, layer.mlp[0], gate_up)
-        gate_kernel()(gate_up, hidden)
-        _linear(hidden, layer.mlp[1], x, add=True)
+        experts = isinstance(layer.mlp, nn.Module)
+        for part in [x] if experts else _portions(x):
+            normed = np.empty_like(part)
+            norm_kernel()(part, layer.norms[1], self._eps, normed)
+            if isinstance(layer.mlp, nn.Module):
+                more, _ = layer.mlp(torch.from_numpy(normed), None)
+                part += more.numpy()
+                return
+            gate_up = np.empty((len(part), len(layer.mlp[0])), x.dtype)
+            hidden = np.empty((len(part), gate_up.shape[1] // 2), x.dtype)
+            _linear(normed, layer.mlp[0], gate_up)
+            gate_kernel()(gate_up, hidden)
+            _linear(hidden, layer.mlp[1], part, add=True)
+
+
+def _portions(rows: Array) -> list[Array]:
+    """Return views of rows, as many at a time as leave their products in the core's cache."""
+    return [rows[first : first + PORTION] for first in range(0, len(rows), PORTION)]
 
 
 def _linear(x: Array, weight: Array, out: Array, *, add: bool = False) -> None:
