@@ -59,10 +59,14 @@ def totals(a: Any, b: Any, c: Any, d: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def prefetch(array: Any, at: Any) -> None:
-    """Ask for the line of memory around an element, into the second cache; wait for nothing.
+    """Ask for the line of memory around an element, into the first cache; wait for nothing.
 
     Beyond the end the request is ignored. In a loop that is not compiled it does nothing.
     """
+
+
+def prefetch_early(array: Any, at: Any) -> None:
+    """Do :func:`prefetch` into the second cache, which has room for what is wanted later."""
 
 
 def lanes_intrinsic(typing: Any, array: Any) -> Any:
@@ -170,14 +174,23 @@ def _fold(builder: Any, x: Any, y: Any, count: int) -> Any:
 
 def prefetch_intrinsic(typing: Any, array: Any, at: Any) -> Any:
     """Define :func:`prefetch` to numba."""
+    return _prefetch(array, 3)
+
+
+def prefetch_early_intrinsic(typing: Any, array: Any, at: Any) -> Any:
+    """Define :func:`prefetch_early` to numba."""
+    return _prefetch(array, 2)
+
+
+def _prefetch(array: Any, locality: int) -> Any:
     from llvmlite import ir
     from numba.core import types
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
         word = ir.IntType(32)
         byte = _pointer(context, builder, signature, arguments, ir.IntType(8))
-        read, second_cache, data = word(0), word(2), word(1)
-        _call(builder, "prefetch.p0", ir.VoidType(), [byte, read, second_cache, data])
+        read, data = word(0), word(1)
+        _call(builder, "prefetch.p0", ir.VoidType(), [byte, read, word(locality), data])
 
     return types.void(array, types.intp), code
 
@@ -243,4 +256,5 @@ def instructions() -> tuple[Callable[..., Any], ...]:
     return (
         lanes_intrinsic, load_intrinsic, store_intrinsic, spread_intrinsic, larger_intrinsic,
         largest_intrinsic, total_intrinsic, totals_intrinsic, prefetch_intrinsic,
+        prefetch_early_intrinsic,
     )  # fmt: skip

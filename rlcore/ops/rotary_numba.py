@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlcore.ops.lanes_numba import instructions, lanes, load, spread, store, total
+from rlcore.ops.lanes_numba import instructions, lanes, load, prefetch, spread, store, total
 from rlcore.ops.numba_jit import compiled
 
 if TYPE_CHECKING:
@@ -25,13 +25,19 @@ def _prepare(
 ) -> None:  # fmt: skip
     """Change ``heads [N, C, D]`` in place and copy keys and values to the pool.
 
-    ``kinds``: how many heads are queries, how many keys; the rest are values.
+    ``kinds``: how many heads are queries, how many keys; the rest are values. A token's place in
+    the pool, which is far away, is asked for before its heads are computed.
     """
     queries, both = kinds[0], kinds[0] + kinds[1]
     tokens, count, width = heads.shape
     flat, flat_cos, flat_sin = heads.reshape(-1), cos.reshape(-1), sin.reshape(-1)
     normed, turned, written = len(q_weight) > 0, cos.shape[1] > 0, len(slots) > 0
+    size, flat_keys, flat_values = kinds[1] * width, keys.reshape(-1), values.reshape(-1)
     for n in range(tokens):
+        if written and slots[n] >= 0:
+            for at in range(slots[n] * size, (slots[n] + 1) * size, lanes(flat)):
+                prefetch(flat_keys, at)
+                prefetch(flat_values, at)
         for h in range(both):
             at = (n * count + h) * width
             if normed:

@@ -17,6 +17,7 @@ from rlcore.ops.lanes_numba import (
     largest,
     load,
     prefetch,
+    prefetch_early,
     spread,
     store,
     total,
@@ -29,6 +30,7 @@ def _kernel(x: Any, y: Any, out: Any, sums: Any) -> None:
     step = lanes(x)
     for at in range(0, len(x) - step + 1, step):
         prefetch(x, at + step)
+        prefetch_early(y, at + 2 * step)
         a, b = load(x, at), load(y, at)
         store(out, at, larger(a * b - a, spread(x, 0.5) + b))
         sums[0] += total(a)

@@ -25,7 +25,7 @@ from rlcore.ops.lanes_numba import (
     larger,
     largest,
     load,
-    prefetch,
+    prefetch_early,
     spread,
     store,
     total,
@@ -91,8 +91,8 @@ def _products(
     for t in range(len(slot)):
         if t < len(ahead):
             for at in range(ahead[t], ahead[t] + size, LINE // score.itemsize):
-                prefetch(keys, at)
-                prefetch(values, at)
+                prefetch_early(keys, at)
+                prefetch_early(values, at)
         for k in range(kv_heads):
             key = slot[t] + k * width
             for h in range(k * ratio, (k + 1) * ratio):
