@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +16,10 @@ from experiments.transcript_html import write_transcript
 from rlcore.data.tokenizers import Tokenizer
 from rlcore.data.tokenizers.chat import encode_chat, encode_turn
 from rlcore.data.tokenizers.streaming import TextStream
-from rlcore.errors import ConfigError, RlcoreError
+from rlcore.errors import ConfigError, NonFiniteError, RlcoreError
 from rlcore.inference.config import SamplingParams
+from rlcore.inference.errors import RequestTooLargeError
+from rlcore.inference.handles import RequestHandle
 from rlcore.inference.llm import LLM
 from rlcore.inference.sessions import Session
 
@@ -122,14 +124,7 @@ class Chat:
 
     def _answer(self, sent: list[int]) -> Turn:
         whole = [i for turn in self.turns for i in (*turn.sent, *turn.ids)] + sent
-        given = sent
-        if self._session is None:
-            # Also after a change of settings: what was computed is found in the prefix cache.
-            self._session = self.engine.open_session(
-                sampling=self.sampling, stop_ids=self._stop_ids
-            )
-            given = whole
-        handle = self._session.send(given, self.max_new_tokens)
+        handle = self._send(sent, whole)
         handle.new_tokens()  # those of earlier turns were shown
         stream = TextStream(self.tokenizer)
         with _interrupts() as told:
@@ -146,8 +141,30 @@ class Chat:
             raise ConfigError("the answer has not ended")
         new = slice(len(whole), None)
         raw = trace.raw_log_probs[new].tolist()
+        if any(map(math.isnan, raw)):
+            self._end_session()
+            self.engine.store.cache.clear()  # NaN spreads to all that one pass computed
+            raise NonFiniteError("the model's logits are not finite; this answer is forgotten")
         reason = "interrupted" if told else str(trace.finish_reason)
         return Turn(sent, trace.ids[new].tolist(), raw, reason)
+
+    def _send(self, sent: list[int], whole: list[int]) -> RequestHandle:
+        session, given = self._session, sent
+        if session is None:
+            # Also after a change of settings: what was computed is found in the prefix cache.
+            session = self.engine.open_session(sampling=self.sampling, stop_ids=self._stop_ids)
+            given = whole
+        try:
+            handle = session.send(given, self.max_new_tokens)
+        except RequestTooLargeError as error:
+            raise RequestTooLargeError(
+                f"the conversation has {len(whole)} tokens, the answer up to "
+                f"{self.max_new_tokens}: {error}; /new begins anew, /set max_new_tokens allows "
+                "shorter answers"
+            ) from None
+        # One that took nothing is not kept: the next message must bring the whole conversation.
+        self._session = session
+        return handle
 
     def _show(self, text: str) -> None:
         if text:
@@ -181,7 +198,7 @@ class Chat:
         raise ConfigError(f"no command /{name:.40}; /help lists them")
 
     def _set(self, rest: str) -> str:
-        words = shlex.split(rest) if rest.count("'") % 2 == 0 else rest.split()
+        words = rest.split()
         names = [field.name for field in fields(SamplingParams)]
         if words:
             if len(words) != 2 or words[0] not in (*names, "max_new_tokens"):

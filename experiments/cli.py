@@ -78,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         typer.echo(f"error: {where}{error.strerror}", err=True)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is what is full: what it still holds cannot be written at exit either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from experiments.cli_text import folder_text, pairs
+from experiments.storage_errors import naming
 from rlcore.errors import ConfigError
 
 OutOption = Annotated[Path, typer.Option(help="Folder of the data set, to be made.")]
@@ -53,7 +54,8 @@ def tokenize(
 
     splits = read_documents(files, documents.value, held_out)
     chosen = choose_tokenizer(tokenizer, splits, _roles(special))
-    write_dataset(out, splits, chosen, eos=documents is not Kind.file)
+    with naming(out):
+        write_dataset(out, splits, chosen, eos=documents is not Kind.file)
     show(out)
 
 
@@ -71,7 +73,9 @@ def task(
     from experiments.tokenize_text import choose_tokenizer, write_dataset
 
     splits = task_documents(name, {"train": count, "val": held_out}, seed, _object(kwargs))
-    write_dataset(out, splits, choose_tokenizer("char", splits, _roles(special)), eos=False)
+    chosen = choose_tokenizer("char", splits, _roles(special))
+    with naming(out):
+        write_dataset(out, splits, chosen, eos=False)
     show(out)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from experiments.storage_errors import naming
 from rlcore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -88,12 +89,21 @@ def generate(
     """Answer prompts with a language model, causal or masked-diffusion."""
     if prompt is not None and file is not None:
         raise ConfigError("give a prompt or --file, not both")
+    for path in (out, html):
+        if path is not None:
+            _check_writable(path)
+    from experiments.generation import decoding_settings
+    from rlcore.inference.config import SamplingParams
+
+    # All of it before a model is loaded, which may take minutes.
+    SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    settings = decoding_settings(decoding)
     llm = _load(folder, dtype, device, blocks, template)
     prompts = _prompts(llm, prompt, file, as_chat)
-    from experiments.generation import answer_record, decoding_settings, write_records
+    from experiments.generation import answer_record, prompt_ids, write_records
 
     answers = llm.generate(
-        [one.ids_or_text for one in prompts],
+        prompt_ids(prompts, llm),
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_p=top_p,
@@ -101,11 +111,11 @@ def generate(
         seed=seed,
         n=n,
         stop=stop or (),
-        decoding=decoding_settings(decoding),
+        decoding=settings,
     )
     records = [answer_record(prompts[answer.prompt_index], answer) for answer in answers]
     if out is not None:
-        with _writing(out) as file_out:
+        with naming(out), _writing(out) as file_out:
             write_records(file_out, records)
     if html is not None:
         _page(html, llm, answers, str(folder))
@@ -121,6 +131,7 @@ def _load(
     device: str | None,
     blocks: int | None,
     template: Path | None,
+    tokens: int = 40_960,
 ) -> LLM:
     import torch
 
@@ -133,7 +144,9 @@ def _load(
     _check_model_folder(folder)
     if device is not None:
         _check_device(device)
-    llm = LLM(folder, dtype=kind, device=device, engine=EngineConfig(num_blocks=blocks))
+    # A list of blocks, 16 tokens each, that holds the longest prompt and answer.
+    engine = EngineConfig(num_blocks=blocks, max_row_blocks=-(-tokens // 16))
+    llm = LLM(folder, dtype=kind, device=device, engine=engine)
     if template is not None:
         _set_template(llm, template)
     return llm
@@ -174,7 +187,7 @@ def _set_template(llm: LLM, template: Path) -> None:
     try:
         llm.tokenizer.chat_template = template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{template}: cannot be read ({error})") from None
+        raise ConfigError(f"{template}: cannot be read ({_reason(error)})") from None
     # A template that fails is told of now, not after the first message.
     try:
         encode_chat(llm.tokenizer, [{"role": "user", "content": "hello"}])
@@ -192,18 +205,37 @@ def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> 
             with open(file, encoding="utf-8") as lines:
                 return read_prompts(lines, str(file), llm.tokenizer)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: cannot be read ({error})") from None
+            raise ConfigError(f"{file}: cannot be read ({_reason(error)})") from None
     if llm.tokenizer is None:
         raise ConfigError(
             "the model's folder has no tokenizer to read text with; give token ids: "
             '--file with lines such as {"prompt": [1, 2, 3]}'
         )
+    if prompt is None and sys.stdin.isatty():
+        typer.echo("type the prompt; Ctrl-D ends it", err=True)
     text = sys.stdin.read() if prompt in (None, "-") else str(prompt)
     if as_chat:
         return [
             Prompt(chat_ids(llm.tokenizer, [{"role": "user", "content": text}]), {"prompt": text})
         ]
     return [Prompt(text, {"prompt": text})]
+
+
+def _check_writable(path: Path) -> None:
+    """Tell of a file that cannot be written before anything is computed for it."""
+    reason = None
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = f"there is no folder {path.parent}"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "it is read-only"
+    if reason is not None:
+        raise ConfigError(f"{path}: cannot be written ({reason})")
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str((error.strerror if isinstance(error, OSError) else None) or error)
 
 
 def _writing(path: Path) -> TextIO:
@@ -328,9 +360,15 @@ def serve(
         max_queued=max_queued,
         drain_timeout=drain_timeout,
     )
-    llm = _load(folder, dtype, device, blocks, template)
+    tokens = max_prompt_tokens + max_new_tokens
+    llm = _load(folder, dtype, device, blocks, template, tokens)
     if llm.tokenizer is None:
         raise ConfigError(f"{folder}: serving needs a tokenizer, and the folder has none")
+    if not llm.model.config.causal:
+        raise ConfigError(
+            f"{folder}: holds a masked-diffusion model, wanted a causal model; rlcore generate "
+            "answers with it"
+        )
     _serve(llm, config)
 
 
@@ -340,7 +378,7 @@ def _api_key(path: Path | None) -> str | None:
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
+        raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
     if not key:
         raise ConfigError(f"{path}: holds no key")
     return key

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from experiments.cli_text import cell, folder_text, jsonable, pairs, table
+from experiments.storage_errors import naming
 from rlcore.errors import ConfigError
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or runs/latest.")]
@@ -135,7 +136,9 @@ def export(
     from experiments.export import export_run
 
     selector = checkpoint_selector(step)
-    typer.echo(folder_text(export_run(run, out, selector=selector, dtype=dtype.value)))
+    with naming(out):
+        written = export_run(run, out, selector=selector, dtype=dtype.value)
+    typer.echo(folder_text(written))
 
 
 def plot(

@@ -13,9 +13,13 @@ from typing import Any, TextIO
 from experiments.transcript import Answer, Branch, Fork, Token, spell
 from rlcore.data.tokenizers import Tokenizer
 from rlcore.data.tokenizers.chat import encode_chat
-from rlcore.errors import ConfigError
+from rlcore.errors import ConfigError, RlcoreError
+from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM, Generated
+from rlcore.inference.prompts import encode_prompt
+from rlcore.inference.request import check_ids
 from rlcore.inference.scoring import alternatives
+from rlcore.inference.serving.answers import token_text
 from rlcore.inference.trace import BranchSpan, ParallelTrace
 
 MAX_LINE = 16 << 20
@@ -24,10 +28,11 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and the record that it came in."""
+    """A prompt, the record that it came in, and the file and line of that, if any."""
 
     ids_or_text: str | list[int]
     record: Mapping[str, Any]
+    place: str = ""
 
 
 def read_prompts(lines: Iterable[str], source: str, tokenizer: Tokenizer | None) -> list[Prompt]:
@@ -52,7 +57,7 @@ def read_prompts(lines: Iterable[str], source: str, tokenizer: Tokenizer | None)
             raise ConfigError(f"{place}: not JSON: {error!s:.120}") from None
         if not isinstance(record, dict) or ("prompt" in record) == ("messages" in record):
             raise ConfigError(f"{place}: wanted an object with either prompt or messages")
-        found.append(Prompt(_prompt(record, place, tokenizer), record))
+        found.append(Prompt(_prompt(record, place, tokenizer), record, place))
     if not found:
         raise ConfigError(f"{source}: holds no prompt")
     return found
@@ -70,6 +75,26 @@ def _prompt(record: Mapping[str, Any], place: str, tokenizer: Tokenizer | None) 
     if not isinstance(prompt, list) or not all(type(i) is int for i in prompt):
         raise ConfigError(f"{place}: prompt must be a text or a list of token ids")
     return list(prompt)
+
+
+def prompt_ids(prompts: Iterable[Prompt], llm: LLM) -> list[list[int]]:
+    """Return the token ids of prompts.
+
+    Raises:
+        ConfigError: One of them is empty, or cannot be spelled in the model's vocabulary; the
+            message names its place.
+    """
+    found = []
+    for prompt in prompts:
+        try:
+            ids = encode_prompt(llm.tokenizer, prompt.ids_or_text)
+            check_ids(ids, llm.model.config.vocab_size, "prompt")
+            if not ids and llm.model.config.causal:
+                raise RequestError("the prompt has no tokens, wanted at least one")
+        except RlcoreError as error:
+            raise ConfigError(f"{prompt.place}: {error}" if prompt.place else str(error)) from None
+        found.append(ids)
+    return found
 
 
 def chat_ids(tokenizer: Tokenizer | None, messages: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -151,16 +176,13 @@ def _mean(values: Sequence[float]) -> float:
 def _with_alternatives(
     token: Token, drawn: float, others: Sequence[tuple[int, float]], tokenizer: Tokenizer | None
 ) -> Token:
-    def name(number: int) -> str:
-        # The token itself is shown as it stands in its text.
-        if number == token.id:
-            return token.text
-        if tokenizer is None:
-            return f"{number} "
-        return tokenizer.decode([number], errors="replace")
-
-    named = tuple((name(number), log_prob) for number, log_prob in others)
-    return Token(token.id, token.text, token.log_prob, drawn, named)
+    ids = [number for number, _ in others]
+    named = tuple(
+        (str(number) if tokenizer is None else token_text(tokenizer, number), log_prob)
+        for number, log_prob in others
+    )
+    rank = ids.index(token.id) + 1 if token.id in ids else None
+    return Token(token.id, token.text, token.log_prob, drawn, named, rank)
 
 
 def _trace_tokens(tokenizer: Tokenizer | None, trace: ParallelTrace) -> list[Token]:

@@ -19,6 +19,7 @@ class Token:
         log_prob: Log-probability under the raw model, in nats; ``None`` if unknown.
         drawn_log_prob: Under the distribution that it was drawn from (after temperature, top-p...).
         alternatives: ``(text, log-probability)`` of the most probable tokens in its place.
+        rank: Its own number among them, from 1; ``None`` where it is not among them.
         forced: It was written by a rule (a tag, a label), not chosen by the model.
         step: The step in which masked diffusion committed it.
     """
@@ -28,6 +29,7 @@ class Token:
     log_prob: float | None = None
     drawn_log_prob: float | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
+    rank: int | None = None
     forced: bool = False
     step: int | None = None
 

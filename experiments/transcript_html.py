@@ -45,7 +45,7 @@ overflow-wrap:anywhere}
 .t:hover{outline:2px solid var(--accent)}#tip{position:fixed;display:none;white-space:pre;
 background:var(--ink);color:var(--card);padding:6px 9px;border-radius:6px;pointer-events:none;
 font:12px/1.45 ui-monospace,Menlo,monospace;max-width:60ch;overflow:hidden;z-index:9}
-.c{color:var(--accent);font-size:.85em}.t.b5 .c{color:inherit}
+.c{color:var(--accent);font-size:.85em}.t.b5 .c,.t.x .c{color:inherit}
 .fork{display:grid;grid-auto-flow:column;grid-auto-columns:minmax(130px,1fr);gap:10px;
 overflow-x:auto;margin:8px 0 0;padding-bottom:4px}
 .branch{border:1px solid var(--line);border-top:3px solid var(--accent);border-radius:6px;
@@ -103,8 +103,11 @@ def write_transcript(
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(render_transcript(answers, title), encoding="utf-8")
-    os.replace(part, path)
+    try:
+        part.write_text(render_transcript(answers, title), encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -193,7 +196,7 @@ def _band(log_prob: float) -> int:
 
 
 def _tip(token: Token) -> str:
-    lines = [f"id {token.id}  {_plain(token.text)!r:.40}"]
+    lines = [f"id {token.id}  '{_plain(token.text):.40}'"]
     if token.forced:
         lines.append("written by a rule")
     if token.log_prob is not None:
@@ -203,10 +206,8 @@ def _tip(token: Token) -> str:
     if token.step is not None:
         lines.append(f"committed in step {token.step}")
     if token.alternatives:
-        rank = [text for text, _ in token.alternatives]
-        place = rank.index(token.text) + 1 if token.text in rank else f"beyond {len(rank)}"
-        lines.append(f"rank {place}")
-    lines += [f"  {math.exp(lp):.4f}  {_plain(text)!r:.30}" for text, lp in token.alternatives]
+        lines.append(f"rank {token.rank or f'beyond {len(token.alternatives)}'}")
+    lines += [f"  {math.exp(lp):.4f}  '{_plain(text):.30}'" for text, lp in token.alternatives]
     return "\n".join(lines)
 
 

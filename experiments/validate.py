@@ -16,9 +16,9 @@ from experiments.leaves import shown
 from experiments.loader import read_files, read_text
 from experiments.overrides import apply_overrides
 from experiments.schema import FORMAT_VERSION, ExperimentConfig
-from experiments.sources import Tree
+from experiments.sources import Tree, dotted
 from experiments.yaml_writer import to_yaml
-from rlcore.errors import ConfigError
+from rlcore.errors import ConfigError, DataError
 from rlcore.runtime.config import default_streams
 
 
@@ -61,12 +61,13 @@ def load_config(
         overrides: ``key=value``, ``key=`` (null), ``key~`` (remove).
         look_up: Whether to look the environment up, which imports Gymnasium and ``env.module``.
         try_out: Whether to make one as well, which its constructor may refuse, and to see whether
-            this machine has the learner's device.
+            this machine has the learner's device and a data set that the agent can learn from.
 
     Raises:
         ConfigProblems: Everything that is wrong, each with its place.
         ConfigError: A file cannot be read.
         MissingDependencyError: The environment needs a package that is not installed.
+        DataError: With ``try_out``, the data set is missing.
     """
     tree, name, text = _read(source)
     tree, problems = apply_overrides(tree, overrides)
@@ -80,6 +81,7 @@ def load_config(
         _look_up(env, binder, try_out and not binder.troubled(("env",)))
     if try_out:
         _look_for_device(binder)
+        _look_into_data(binder)
     if binder.problems:
         raise ConfigProblems(name, binder.problems)
     resolved = plain(config)
@@ -111,6 +113,28 @@ def _look_for_device(binder: Binder) -> None:
     if not torch.cuda.is_available():
         message = "'cuda' is asked for, but torch sees no CUDA device: use 'auto' or 'cpu'"
         binder.problem(("learner", "device"), message, "learner")
+
+
+def _look_into_data(binder: Binder) -> None:
+    """See whether the data set is there, and whether the agent can learn from it."""
+    data, agent = binder.sections.get("data"), binder.sections.get("agent")
+    if data is None or any(binder.troubled((section,)) for section in ("data", "agent")):
+        return
+    from experiments.data_parts import token_spec
+    from rlcore.data.tokens.dataset import TokenDataset
+
+    try:
+        dataset = TokenDataset.open(data.path)
+    except DataError:
+        if not binder.problems:  # what can be corrected in the file comes first
+            raise
+        return
+    check = getattr(agent, "check", None)  # a plug-in may have none: then building it tells
+    try:
+        if check is not None:
+            check(token_spec(data, dataset))
+    except ConfigError as error:
+        binder.problem(("agent",), str(error), dotted(("agent",)))
 
 
 def _check_version(tree: Tree, name: str) -> None:

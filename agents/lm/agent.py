@@ -58,22 +58,7 @@ class LMAgent:
         self.causal = config.objective == "causal"
         self.overlap = 1 if self.causal else 0
         self._features: dict[int, Features] = {}
-        if not self.causal and spec.mask_id is None:
-            raise ConfigError(
-                f"agent.objective 'diffusion' needs a mask token, which the data set "
-                f"{spec.folder or 'given'} does not have: make it with --special mask"
-            )
-        if config.normalise == "response" and spec.packing != "single":
-            raise ConfigError(
-                "agent.normalise 'response' needs one document a row: set data.packing to "
-                f"'single', got '{spec.packing}'"
-            )
-        tables = config.network.position_tables
-        if any(len(table) < spec.length for table in tables):
-            raise ConfigError(
-                f"agent.network.position_tables must name a row for each of the {spec.length} "
-                f"positions, got {min(map(len, tables))}"
-            )
+        config.check(spec)
         if config.pretrained is None:
             with torch.device("meta"):
                 self.build_network()  # raises now, before any process starts

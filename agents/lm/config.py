@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rlcore.data.tokens.spec import TokenSpec
@@ -116,6 +117,33 @@ class LMConfig:
         if self.normalise == "response" and self.objective != "diffusion":
             raise ConfigError(
                 f"normalise 'response' goes with objective 'diffusion', got '{self.objective}'"
+            )
+
+    def check(self, spec: TokenSpec) -> None:
+        """Refuse a data set that the settings do not fit, before anything is built for it.
+
+        Raises:
+            ConfigError: They do not fit together, or there is no pretrained model.
+        """
+        if self.objective == "diffusion" and spec.mask_id is None:
+            raise ConfigError(
+                f"agent.objective 'diffusion' needs a mask token, which the data set "
+                f"{spec.folder or 'given'} does not have: make it with --special mask"
+            )
+        if self.normalise == "response" and spec.packing != "single":
+            raise ConfigError(
+                "agent.normalise 'response' needs one document a row: set data.packing to "
+                f"'single', got '{spec.packing}'"
+            )
+        tables = self.network.position_tables
+        if any(len(table) < spec.length for table in tables):
+            raise ConfigError(
+                f"agent.network.position_tables must name a row for each of the {spec.length} "
+                f"positions, got {min(map(len, tables))}"
+            )
+        if self.pretrained is not None and not (Path(self.pretrained) / "config.json").is_file():
+            raise ConfigError(
+                f"agent.pretrained {self.pretrained} is no model folder: it has no config.json"
             )
 
     def build(self, spec: TokenSpec) -> LMAgent:

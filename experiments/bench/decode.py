@@ -134,6 +134,23 @@ RECORDED: dict[str, dict[str, float]] = {
 }
 """Accuracies of earlier runs with other weights: what a table is held against."""
 
+RECORDED_SHARES = {
+    "full, 1 a pass": 0.49,
+    "full, 2 a pass": 0.50,
+    "full + EOSER 0.4, 2 a pass": 0.97,
+    "semi-AR, 2 a pass": 0.72,
+    "semi-AR, 1 a pass": 0.79,
+    "ASS": 0.48,
+    "uniform, log2 L passes": 0.53,
+    "EOSER 0.01 + ASS": 0.92,
+    "EOSER 0.01 + uniform, log2 L passes": 0.97,
+}
+"""Shares of answers with running sums in those of chain sums.
+
+Half of the training answers have them, at random, and one style is harder than the other; which a
+model leans to where both are as probable is chance, and differs from training to training.
+"""
+
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
     """Return the 95 % Wilson interval of a share."""
@@ -203,6 +220,17 @@ def _styles(texts: list[str], right: np.ndarray) -> dict[str, Any]:
     }
 
 
+def accuracy_at(share: float, figures: dict[str, Any]) -> float | None:
+    """Return what the accuracy were, had this share of the answers running sums.
+
+    ``None`` where one of the styles never occurred.
+    """
+    styles = [figures.get(name) for name in ("accuracy_with_sums", "accuracy_without")]
+    if styles[0] is None or styles[1] is None:
+        return None
+    return float(share * styles[0] + (1.0 - share) * styles[1])
+
+
 def _wait(prompts: PromptBatch) -> None:
     if prompts.ids.is_cuda:
         torch.cuda.synchronize()
@@ -211,18 +239,19 @@ def _wait(prompts: PromptBatch) -> None:
 def line(name: str, figures: dict[str, Any], recorded: float | None = None) -> str:
     """Return one row of the printed table."""
     low, high = figures["accuracy_interval"]
-    sums = figures.get("with_running_sums")
+    sums, at_share = figures.get("with_running_sums"), figures.get("at_that_share")
     return (
         f"{name:38} {figures['accuracy']:.3f} [{low:.3f}, {high:.3f}] "
         f"{'' if recorded is None else f'{recorded:.3f}':>5} "
         f"{figures['nfe']:6.2f} {figures['tpf']:6.2f} {figures['useful_tpf']:6.2f} "
         f"{figures['tokens_per_branch_forward']:6.2f} {figures['seconds']:7.2f}"
-        f"{'' if sums is None else f'  {sums:.2f}'}"
+        f"{'' if sums is None else f'  {sums:.2f}'}{'' if at_share is None else f' {at_share:.3f}'}"
     )
 
 
 HEADER = (
     f"{'composition':38} acc.  95 % interval  recorded    NFE    TPF useful /branch seconds  sums"
+    "  at recorded share"
 )
 
 
@@ -249,6 +278,9 @@ def table_of(
         recorded = RECORDED.get(bed.name, {}).get(name)
         if only in name and not (recorded_alone and recorded is None):
             figures = measure(bed, denoiser, settings, prompts, answers, seed=seed)
+            if bed.name == "chain_sum" and name in RECORDED_SHARES:
+                share = RECORDED_SHARES[name]
+                figures |= {"recorded_share": share, "at_that_share": accuracy_at(share, figures)}
             found[name] = figures | {"recorded": recorded}
             say(line(name, figures, recorded))
     return found

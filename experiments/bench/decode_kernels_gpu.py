@@ -17,11 +17,14 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.bench.decode_peer import StaticPeer
 from experiments.bench.gpu_timing import Report, captured, copy_bandwidth, interleaved
+from rlcore.inference.rows import RowTable
+from rlcore.inference.shared_prefix import MOST_PIECES, shared_pieces
 from rlcore.nn.transformer.config import TransformerConfig
 from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import KVWrite, PagedBatch, SharedPrefix, paged_attention
@@ -157,6 +160,19 @@ def parts_section(model: Transformer, rows: int) -> dict[str, float]:
     return {name: found["us"] for name, found in interleaved(graphs).items()}
 
 
+def shared_prefix(table: Tensor, fill: Tensor) -> SharedPrefix:
+    """Return what the rows of block lists share, as the engine finds it."""
+    count, width = table.shape
+    rows = RowTable(count, width, BLOCK, CONFIG.vocab_size)
+    rows.table[:], rows.fill[:], rows.width[:] = table.numpy(), fill.numpy(), width
+    found = shared_pieces(rows, np.arange(count), CONFIG.num_kv_heads)
+    if found is None:
+        raise ValueError("the rows share nothing that is worth a kernel")
+    parts = (found.members, found.bounds, found.place, found.skip, found.pieces)
+    own = width - int(found.skip.min())
+    return SharedPrefix(*(torch.from_numpy(x).cuda() for x in parts), MOST_PIECES, own)
+
+
 def cascade_section(groups: int) -> dict[str, Any]:
     """Attention of 12 layers: ``groups`` prefixes, 8 branches each, shared or read by each."""
     shared, own = PREFIX // BLOCK, OWN // BLOCK
@@ -165,11 +181,7 @@ def cascade_section(groups: int) -> dict[str, Any]:
     private = groups * shared + torch.randperm(rows * own).view(rows, own)
     table = torch.cat([prefixes.reshape(rows, shared), private], 1)
     fill = torch.full_like(table, BLOCK)
-    prefix = SharedPrefix(
-        torch.arange(rows).int().view(groups, BRANCHES).cuda(),
-        torch.full((groups,), shared, dtype=torch.int32, device="cuda"),
-        torch.full((rows,), shared, dtype=torch.int32, device="cuda"),
-    )
+    prefix = shared_prefix(table, fill)
     memory = PagedMemory(groups * shared + rows * own, batch_of(table, fill))
     q = torch.randn(rows, CONFIG.heads, CONFIG.head_size, device="cuda", dtype=torch.bfloat16)
 
@@ -225,7 +237,7 @@ def main() -> int:
     for rows in ROWS:
         report.section(f"step_{rows}", lambda rows=rows: step_section(model, rows, bandwidth))
         report.section(f"parts_{rows}", lambda rows=rows: parts_section(model, rows))
-    for groups in (1, 4, 16):
+    for groups in (1, 4, 16, 48):
         report.section(f"cascade_{groups}", lambda groups=groups: cascade_section(groups))
     report.section("join", lambda: join_section(model, 16, 4))
     return 1 if report.failed() else 0

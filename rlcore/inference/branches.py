@@ -35,7 +35,9 @@ class Stretch:
         ids, kinds, log_probs, raw_log_probs, versions: One entry a token; kinds are ``GIVEN``,
             ``FORCED`` and ``DRAWN``.
         prompt: How many of the leading tokens are of a prompt.
-        blocks, fills: Pool blocks and the valid slots of each.
+        blocks, fills: Pool blocks and the valid slots of each, as int32.
+        computed: Tokens whose keys and values are in the pool, or will be when launched work is
+            done: the sum of ``fills``.
         keys: Keys of the leading blocks that cannot change any more.
         holders: Branches that see the stretch or append to it.
         borrowed: How many of the leading blocks came from the cache: others may fill them further.
@@ -43,8 +45,9 @@ class Stretch:
     """
 
     __slots__ = (
-        "blocks", "borrowed", "closed", "fills", "holders", "ids", "index", "keys", "kinds",
-        "log_probs", "parents", "prompt", "raw_log_probs", "sees", "start", "version", "versions",
+        "blocks", "borrowed", "closed", "computed", "fills", "holders", "ids", "index", "keys",
+        "kinds", "log_probs", "parents", "prompt", "raw_log_probs", "sees", "start", "version",
+        "versions",
     )  # fmt: skip
 
     def __init__(
@@ -60,18 +63,14 @@ class Stretch:
         self.raw_log_probs = array("d")
         self.versions = array("q")
         self.prompt = 0
-        self.blocks: list[int] = []
-        self.fills: list[int] = []
+        self.blocks = array("i")
+        self.fills = array("i")
+        self.computed = 0
         self.keys: list[Key] = []
         self.borrowed = 0
         self.holders = 1
         self.version = 0
         self.closed = False
-
-    @property
-    def computed(self) -> int:
-        """Tokens whose keys and values are in the pool, or will be when launched work is done."""
-        return sum(self.fills)
 
     @property
     def end(self) -> int:
@@ -86,7 +85,7 @@ class Stretch:
     def extend(self, ids: Sequence[int], kind: int, version: int) -> None:
         """Append tokens that were not drawn from the model."""
         count = len(ids)
-        self.ids.extend(ids)
+        self.ids += ids if isinstance(ids, array) else array("q", ids)
         self.kinds += bytes((kind,)) * count
         self.log_probs.frombytes(bytes(8 * count))
         self.raw_log_probs.frombytes(bytes(8 * count))
@@ -100,7 +99,7 @@ class Stretch:
         self.raw_log_probs.frombytes(column.raw_log_probs.tobytes())
         self.versions.frombytes(column.versions.tobytes())
 
-    def trim(self) -> list[int]:
+    def trim(self) -> array[int]:
         """Forget slots beyond the known tokens; take off and return the blocks that are empty."""
         surplus = self.computed - len(self.ids)
         entry = len(self.fills)
@@ -108,6 +107,7 @@ class Stretch:
             entry -= 1
             taken = min(surplus, self.fills[entry])
             self.fills[entry] -= taken
+            self.computed -= taken
             surplus -= taken
         used = len(self.fills)
         while used and self.fills[used - 1] == 0:
@@ -250,7 +250,7 @@ class Sample:
         request: What was asked.
         index: Which of the request's samples.
         arrival: Number of the request.
-        root: The branch without a parent.
+        root: The branch without a parent, until the engine forgets the sample.
         branches: Branches that hold something, in order of creation.
         generated: New tokens that were read from the log, forced ones included.
         token_limit: What ``generated`` may reach.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,15 @@ class WatchedTokens:
         self.mask: NDArray[np.bool_] = np.zeros(vocab_size, np.bool_)
         self._watchers: Counter[int] = Counter()
 
-    def add(self, ids: Iterable[int]) -> None:
+    def add(self, ids: Set[int]) -> None:
         """Watch tokens, once more."""
-        for token in set(ids):
+        for token in ids:
             self._watchers[token] += 1
             self.mask[token] = True
 
-    def remove(self, ids: Iterable[int]) -> None:
+    def remove(self, ids: Set[int]) -> None:
         """Undo an :meth:`add`."""
-        for token in set(ids):
+        for token in ids:
             self._watchers[token] -= 1
             self.mask[token] = self._watchers[token] > 0
 
@@ -45,6 +45,8 @@ def watched_ids(request: Request) -> set[int]:
 def stops(branch: Branch) -> bool:
     """Return whether a branch's last token, drawn by the model, ends it."""
     request, stretch = branch.sample.request, branch.stretch
+    if not (request.stop_ids or request.stop_sequences):
+        return False
     if not stretch.ids or stretch.kinds[-1] != DRAWN:
         return False
     if stretch.ids[-1] in request.stop_ids:
@@ -81,10 +83,9 @@ class Budgets:
         ended = [branch for branch in seated if branch.position + 1 >= sample.path_end]
         running = [branch for branch in seated if branch not in ended]
         left = sample.token_limit - sample.generated
+        each = max(left // max(len(running), 1), 1)
+        most = min(each, self.scheduler.log.capacity // 2)
         for branch in running:
-            self.scheduler.rows.remaining[branch.row] = min(
-                max(left // len(running), 1),
-                sample.path_end - 1 - branch.position,
-                self.scheduler.log.capacity // 2,
-            )
+            path = sample.path_end - 1 - branch.position
+            self.scheduler.rows.remaining[branch.row] = min(most, path)
         return ended

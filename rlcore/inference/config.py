@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +10,9 @@ from rlcore.errors import ConfigError
 WeightUpdateMode = Literal["drain", "recompute", "keep_kv"]
 InvalidFork = Literal["continue", "stop"]
 
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
+MIN_PENALTY, MAX_PENALTY = 1e-3, 1e3
+MAX_TOP_K = (1 << 31) - 1
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 
 
@@ -27,8 +29,8 @@ class EngineConfig:
         max_row_blocks: Longest block list of a branch; null for 1024, or the pool if smaller.
         prefill_chunk: Most prompt tokens of one step.
         cuda_graph_buckets: Row counts for which a CUDA graph is captured; empty for none.
-        cascade: Whether blocks that siblings share are attended once for all of them; null for
-            where a fused kernel does it.
+        cascade: Whether leading blocks that rows share are read once a decode step for all of them;
+            null for where a fused kernel does it. Others take the hint and read them row by row.
         overlap: Whether step ``t + 1`` is launched before the tokens of step ``t`` are read; null
             for on CUDA alone.
         backend: Kernels on a CPU: ``numba`` or ``torch``; ``auto`` is ``numba`` where that package
@@ -86,11 +88,12 @@ class SamplingParams:
     (``seed``, sample, branch, position) and the logits alone.
 
     Attributes:
-        temperature: 0 takes the most probable token.
+        temperature: 0 takes the most probable token; others lie in [1e-6, 1e6], where float32
+            logits divided by it stay finite.
         top_k: Keeps the ``k`` most probable tokens; 0 keeps all.
         top_p: Keeps the fewest most probable tokens whose mass reaches it.
         repetition_penalty: Divides positive and multiplies negative logits of tokens that the
-            branch sees (Keskar et al. 2019); 1 for none.
+            branch sees (Keskar et al. 2019), in [1e-3, 1e3]; 1 for none.
         seed: Any integer.
     """
 
@@ -103,13 +106,20 @@ class SamplingParams:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0.0 and math.isfinite(self.temperature)):
-            raise ConfigError(f"sampling.temperature must be >= 0, got {self.temperature}")
-        if self.top_k < 0:
-            raise ConfigError(f"sampling.top_k must be >= 0 (0 keeps all), got {self.top_k}")
+        heat = self.temperature
+        if heat != 0.0 and not MIN_TEMPERATURE <= heat <= MAX_TEMPERATURE:
+            raise ConfigError(
+                "sampling.temperature must be 0 (the most probable token) or from "
+                f"{MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, got {heat}"
+            )
+        if not 0 <= self.top_k <= MAX_TOP_K:
+            raise ConfigError(
+                f"sampling.top_k must be from 0 (keeps all) to {MAX_TOP_K}, got {self.top_k}"
+            )
         if not 0.0 < self.top_p <= 1.0:
             raise ConfigError(f"sampling.top_p must lie in (0, 1], got {self.top_p}")
-        if not (self.repetition_penalty > 0.0 and math.isfinite(self.repetition_penalty)):
+        if not MIN_PENALTY <= self.repetition_penalty <= MAX_PENALTY:
             raise ConfigError(
-                f"sampling.repetition_penalty must be > 0, got {self.repetition_penalty}"
+                f"sampling.repetition_penalty must be from {MIN_PENALTY:g} to {MAX_PENALTY:g}, "
+                f"got {self.repetition_penalty}"
             )

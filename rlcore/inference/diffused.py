@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rlcore.errors import ConfigError
 from rlcore.inference.config import SamplingParams
+from rlcore.inference.errors import RequestError
 from rlcore.inference.generated import Generated, occurrences
-from rlcore.inference.request import ParallelOptions
+from rlcore.inference.request import MAX_SAMPLES, ParallelOptions, check_ids
 from rlcore.nn.transformer.model import Transformer
 
 if TYPE_CHECKING:
@@ -61,9 +62,22 @@ def diffuse(
         spell: Gives the text of token ids, or ``None``.
     """
     from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
+    from rlcore.inference.decoding.pipeline import LONGEST
 
+    if not (1 <= n <= MAX_SAMPLES and 1 <= length <= LONGEST):
+        raise RequestError(
+            f"wanted n from 1 to {MAX_SAMPLES} and max_new_tokens from 1 to {LONGEST}, got "
+            f"n={n} and max_new_tokens={length}"
+        )
     if not prompts:
         return []
+    for number, prompt in enumerate(prompts):
+        check_ids(prompt, model.config.vocab_size, f"prompt {number}: prompt")
+        if model.config.mask_id in prompt:
+            raise RequestError(
+                f"prompt {number} holds the mask token {model.config.mask_id}, which only decoding "
+                "may use"
+            )
     settings = {"temperature": sampling.temperature, **(decoding or {})}
     laws = list(settings.get("logit_transforms") or [])
     laws += [{"name": "top_k", "k": sampling.top_k}] if sampling.top_k else []
@@ -84,6 +98,16 @@ def diffuse(
     return answers
 
 
+def _stopped(ids: list[int], stops: tuple[str, ...], spell: Spell) -> tuple[list[int], str]:
+    """Return the tokens up to the one that completes a stop text, and the text before it."""
+    for count in range(1, len(ids) + 1):
+        text = spell(ids[:count]) or ""
+        places = [text.find(stop) for stop in stops if stop in text]
+        if places:
+            return ids[:count], text[: min(places)]
+    raise AssertionError("the whole text holds a stop text")
+
+
 def _answer(
     result: DecodeResult,
     row: int,
@@ -96,9 +120,9 @@ def _answer(
     ids = result.tokens[row, :length].tolist()
     ended = result.eos_id is not None and ids[-1:] == [result.eos_id]
     text = spell(ids)
-    places = [text.find(stop) for stop in stops if text is not None and stop in text]
-    if places and text is not None:
-        text, ended = text[: min(places)], True
+    if text is not None and any(stop in text for stop in stops):
+        ids, text = _stopped(ids, stops, spell)
+        length, ended = len(ids), True
     return Generated(
         prompt_index=number[0],
         sample=number[1],

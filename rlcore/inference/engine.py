@@ -6,10 +6,10 @@ decide themselves to split a generation into branches and to merge them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,8 +32,17 @@ from rlcore.inference.tags import TagDriver
 from rlcore.inference.trace import ParallelTrace, build_trace
 from rlcore.inference.weights import WeightUpdater
 from rlcore.nn.transformer.model import Transformer
+from rlcore.ops.cuda_graph import no_collection
 
 MOST_ROW_BLOCKS = 1024
+
+
+class _Running(NamedTuple):
+    """Whom a sample's end is reported to, where in the traces, and the tokens it is watched for."""
+
+    handle: RequestHandle
+    place: int
+    watched: set[int]
 
 
 class Engine:
@@ -72,7 +81,8 @@ class Engine:
         self.scheduler.rides = self.runner.rides
         self.watched = WatchedTokens(shape.vocab_size)
         self.updater = WeightUpdater(self)
-        self._handles: dict[Sample, tuple[RequestHandle, int]] = {}
+        self._running: dict[Sample, _Running] = {}
+        self._ended: list[tuple[Sample, FinishReason, _Running]] = []
         self._drivers: dict[Sample, TagDriver] = {}
         self._pending: Launch | None = None
         self._arrivals = 0
@@ -84,6 +94,12 @@ class Engine:
             from rlcore.inference.graph_runner import GraphRunner
 
             return GraphRunner(self.model, self.pool, self.scheduler.rows, self.config)
+        if self.config.cascade:
+            raise ConfigError(
+                "engine.cascade=true wants a runner of graphs: a GPU, or engine.overlap=true, and "
+                f"weights of half or single precision, got {self.model.embed.weight.dtype} on "
+                f"{device}; wanted null or false"
+            )
         return EagerRunner(self.model, self.pool, device, self.config.backend)
 
     @property
@@ -126,18 +142,24 @@ class Engine:
 
     def activate(self, sample: Sample, handle: RequestHandle) -> None:
         """Watch a sample's tokens and report its end to ``handle``."""
-        self._handles[sample] = (handle, sample.index if len(handle.traces) > 1 else 0)
-        self.scheduler.samples[sample.arrival, sample.index] = sample
-        self.watched.add(self._watched_ids(sample))
-
-    def _watched_ids(self, sample: Sample) -> set[int]:
+        watched = watched_ids(sample.request)
         driver = self._drivers.get(sample)
-        return watched_ids(sample.request) | (set() if driver is None else driver.watched_ids)
+        if driver is not None:
+            watched |= driver.watched_ids
+        place = sample.index if len(handle.traces) > 1 else 0
+        self._running[sample] = _Running(handle, place, watched)
+        self.scheduler.samples[sample.arrival, sample.index] = sample
+        self.watched.add(watched)
 
     def generate(self, requests: Sequence[Request]) -> list[ParallelTrace]:
-        """Run requests to their end; return the traces of all samples, request by request."""
-        handles = [self.submit(request) for request in requests]
-        return [trace for handle in handles for trace in handle.result()]
+        """Run requests to their end; return the traces of all samples, request by request.
+
+        Requests are in no cycles: Python does not look for any until they have ended, which with
+        hundreds of requests takes as long as ending them.
+        """
+        with no_collection():
+            handles = [self.submit(request) for request in requests]
+            return [trace for handle in handles for trace in handle.result()]
 
     def open_session(
         self,
@@ -205,8 +227,9 @@ class Engine:
         by_row = self.scheduler.by_row
         found = [branch for row in due.tolist() if (branch := by_row[row]) is not None]
         for branch in sorted(found, key=attrgetter("order")):
-            if branch.state is State.DECODE:
+            if branch.state is State.DECODE and branch.sample in self._running:
                 self._look_at(branch)
+        self._hand_out()
 
     def _look_at(self, branch: Branch) -> None:
         """Act on a branch whose last token is watched, or whose budget may be used up."""
@@ -216,14 +239,20 @@ class Engine:
             self.end_branch(branch, "stop")
         elif driver is not None:
             driver.on_token(branch)
-        if branch.sample in self._handles:
-            self.budget(branch.sample)
+        if branch.sample in self._running:
+            self._hold(branch.sample)
 
-    def budget(self, sample: Sample) -> None:
-        """Hold a sample to its limits."""
+    def budget(self, samples: Iterable[Sample]) -> None:
+        """Hold samples to their limits."""
+        for sample in samples:
+            if sample in self._running:
+                self._hold(sample)
+        self._hand_out()
+
+    def _hold(self, sample: Sample) -> None:
         seated = self.budgets.count(sample)
         if sample.generated >= sample.token_limit:
-            self.finish(sample, "length")
+            self._end(sample, "length")
             return
         for branch in self.budgets.share(sample, seated):
             self.end_branch(branch, "length")
@@ -231,7 +260,7 @@ class Engine:
     def end_branch(self, branch: Branch, reason: FinishReason) -> None:
         """Stop a branch: with the root ends the sample, a child waits to be joined."""
         if branch.parent is None:
-            self.finish(branch.sample, reason)
+            self._end(branch.sample, reason)
             return
         self.tree.end(branch, reason)
         driver = self._drivers.get(branch.sample)
@@ -240,42 +269,56 @@ class Engine:
 
     def finish(self, sample: Sample, reason: FinishReason) -> None:
         """End a sample and hand out its trace; does nothing where it has ended."""
-        if sample not in self._handles:
-            return
-        handle, place = self._handles.pop(sample)
-        for branch in sample.branches:
-            self.scheduler.lift(branch)
-            branch.state = State.FORKED if branch.fork is not None else State.HELD
-            branch.finish_reason = branch.finish_reason or reason
-        self.scheduler.note_peak(sample)
+        if sample in self._running:
+            self._end(sample, reason)
+            self._hand_out()
+
+    def _end(self, sample: Sample, reason: FinishReason) -> None:
+        """Let a running sample be among those that :meth:`_hand_out` ends together."""
+        running = self._running.pop(sample)
+        self._ended.append((sample, reason, running))
         sample.finish_reason = reason
-        self.watched.remove(self._watched_ids(sample))
-        handle.traces[place] = build_trace(sample, reason, sample.turn_start)
-        self._counts["finished"] += 1
-        self._counts["forks"] += sample.n_forks
-        if not sample.request.keep or reason in ("aborted", "dropped"):
-            self.forget(sample)
+        self.watched.remove(running.watched)
+
+    def _hand_out(self) -> None:
+        """Take ended samples off their rows and hand out their traces."""
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
+        self.scheduler.lift([branch for sample, *_ in ended for branch in sample.branches])
+        for sample, reason, running in ended:
+            for branch in sample.branches:
+                branch.state = State.HELD if branch.fork is None else State.FORKED
+                branch.finish_reason = branch.finish_reason or reason
+            self.scheduler.note_peak(sample)
+            running.handle.traces[running.place] = build_trace(sample, reason)
+            self._counts["finished"] += 1
+            self._counts["forks"] += sample.n_forks
+            if not sample.request.keep or reason in ("aborted", "dropped"):
+                self.forget(sample)
 
     def forget(self, sample: Sample) -> None:
         """Give up what an ended sample holds."""
         for branch in sorted(sample.branches, reverse=True):
             self.tree.release(branch, branch.finish_reason or "dropped")
         self._drivers.pop(sample, None)
-        self.scheduler.samples.pop((sample.arrival, sample.index), None)
+        if self.scheduler.samples.pop((sample.arrival, sample.index), None) is not None:
+            del sample.root  # a branch knows its sample: a cycle is left to the garbage collector
 
     def check_running(self, sample: Sample) -> None:
         """Raise ``BranchError`` if a sample has ended."""
-        if sample not in self._handles:
+        if sample not in self._running:
             raise BranchError(f"the request of the branch has ended: {sample.finish_reason}")
 
     def reopen(
         self, sample: Sample, max_new_tokens: int, max_path_tokens: int | None = None
     ) -> RequestHandle:
         """Let an ended sample go on; see :meth:`RequestHandle.reopen`."""
-        if sample in self._handles or sample.root.state is not State.HELD:
+        kept = (sample.arrival, sample.index) in self.scheduler.samples
+        if sample in self._running or not kept or sample.root.state is not State.HELD:
             raise EngineError(
                 "a request that has ended and was kept can be reopened; this one ended as "
-                f"{sample.finish_reason} and its branch is {sample.root.state.name}"
+                f"{sample.finish_reason} and {'was' if kept else 'was not'} kept"
             )
         request = replace(
             sample.request, max_new_tokens=max_new_tokens, max_path_tokens=max_path_tokens
@@ -325,5 +368,5 @@ class Engine:
             "peak_blocks": pool.peak,
             "total_blocks": pool.num_blocks,
             "decoding": len(self.scheduler.rows.occupied()),
-            "waiting": sum(b.state is State.QUEUED for b in self.scheduler.queue),
+            "waiting": sum(b.state is State.QUEUED for _, b in self.scheduler.queue),
         }

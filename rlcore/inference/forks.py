@@ -86,7 +86,7 @@ class BranchTree:
         self._check_budget(parent.sample, sum(map(len, forced)))
         self._check_path(parent.sample, parent.position + max(map(len, forced)))
         self.check_room(parent.sample, count)
-        self.scheduler.lift(parent)
+        self.scheduler.lift([parent])
         parents = self._close(parent)
         fork = Fork(parent.position)
         for ids in forced:
@@ -142,7 +142,7 @@ class BranchTree:
 
     def end(self, branch: Branch, reason: FinishReason) -> None:
         """Stop a branch and keep what it has."""
-        self.scheduler.lift(branch)
+        self.scheduler.lift([branch])
         branch.state = State.HELD
         branch.finish_reason = reason
 
@@ -233,7 +233,7 @@ class BranchTree:
             if isinstance(part, Fork) and part.order is None:
                 for child in part.children:
                     self.drop(child, reason)
-        self.scheduler.lift(branch)
+        self.scheduler.lift([branch])
         self.scheduler.note_peak(branch.sample)
         self.release(branch, reason)
 
@@ -242,8 +242,9 @@ class BranchTree:
         branch.finish_reason = reason
         branch.state = State.GONE
         branch.sample.branches.remove(branch)
-        for stretch in branch.stretches():
+        held = branch.stretches()
+        for stretch in held:
             if stretch.holders == 1:
                 self.scheduler.remember(stretch)
-        for stretch in branch.stretches():
+        for stretch in held:
             self.store.let_go(stretch)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlcore.inference.config import EngineConfig
+from rlcore.inference.device_pieces import DevicePieces
 from rlcore.inference.device_rows import DeviceRows
 from rlcore.inference.prefill import PrefillBatch
 from rlcore.inference.prefill_graphs import Graph, PrefillGraphs
@@ -41,12 +42,14 @@ class GraphKey:
         width: Entries of a block list.
         truncated: Whether top-k and top-p are looked at.
         penalised: Whether repetition penalties are.
+        own: Entries that a row keeps for itself where rows share others; 0 where none do.
     """
 
     rows: int
     width: int
     truncated: bool
     penalised: bool
+    own: int = 0
 
 
 class _Eager:
@@ -78,6 +81,8 @@ class GraphRunner:
         self.buckets = [*buckets, config.max_rows]
         self.rows = DeviceRows(rows, self.device)
         self._on_gpu = self.device.type == "cuda"
+        cascade = self.rows.backend == "triton" if config.cascade is None else config.cascade
+        self.pieces = DevicePieces(self.rows, model.config.num_kv_heads) if cascade else None
         self._graphs: dict[GraphKey, Graph] = {}
         self._memory: Any = None
         self.prefills = PrefillGraphs(self._prefill, self.rows.put, self._recorded)
@@ -103,6 +108,8 @@ class GraphRunner:
         if prefill is not None:
             self.prefills.run(prefill)
         fed = launch.rows
+        if self.pieces is not None:
+            self.pieces.update(fed)
         self.rows.upload(fed)
         if len(fed) == 0:
             return
@@ -119,7 +126,8 @@ class GraphRunner:
         bucket = self.buckets[bisect.bisect_left(self.buckets, int(fed[-1]) + 1)]
         truncated = bool(rows.top_k[fed].any() or (rows.top_p[fed] < 1.0).any())
         penalised = rows.seen is not None and bool((rows.penalty[fed] != 1.0).any())
-        return GraphKey(bucket, self.rows.width, truncated, penalised)
+        own = 0 if self.pieces is None else self.pieces.own
+        return GraphKey(bucket, self.rows.width, truncated, penalised, own)
 
     def read(self, launch: Launch) -> Drawn:
         """Wait for a step's tokens and return them."""
@@ -172,8 +180,9 @@ class GraphRunner:
         """Feed one token a row, draw the next; only device work."""
         rows, count = self.rows, key.rows
         ids, positions, slots, table, fill = rows.advance(count, key.width)
+        shared = self.pieces.prefix(count, key.own) if self.pieces and key.own else None
         batch = PagedBatch(
-            rows.starts[: count + 1], table, fill, slots, max_query=1, max_blocks=key.width
+            rows.starts[: count + 1], table, fill, slots, 1, max_blocks=key.width, prefix=shared
         )
         hidden = self.model.hidden(ids, positions=positions, memory=PagedMemory(self.pool, batch))
         drawn = sample(

@@ -74,7 +74,7 @@ class BranchHandle:
         """Let ``n`` children go on from here; see :meth:`BranchTree.fork`."""
         self._settle()
         children = self._engine.tree.fork(self._branch, n, forced)
-        self._engine.budget(self._branch.sample)
+        self._engine.budget([self._branch.sample])
         return [BranchHandle(self._engine, child) for child in children]
 
     def join(self, order: Sequence[int] | None = None, forced: Sequence[int] = ()) -> None:
@@ -129,6 +129,7 @@ class RequestHandle:
         self._engine = engine
         self.request = request
         self._samples = list(samples)
+        self._roots = [sample.root for sample in samples]
         self.traces: list[ParallelTrace | None] = [None] * len(self._samples)
         self._told: dict[Stretch, int] = {}
 
@@ -145,7 +146,7 @@ class RequestHandle:
     @property
     def roots(self) -> list[BranchHandle]:
         """The first branch of each sample."""
-        return [BranchHandle(self._engine, sample.root) for sample in self._samples]
+        return [BranchHandle(self._engine, root) for root in self._roots]
 
     @property
     def root(self) -> BranchHandle:
@@ -169,10 +170,10 @@ class RequestHandle:
             EngineError: A branch still runs.
         """
         self._engine.drain()
-        for sample in self._samples:
+        for sample, root in zip(self._samples, self._roots, strict=True):
             if sample.in_state(State.QUEUED, State.PREFILL, State.DECODE):
                 raise EngineError("a request can be finished when its branches have stopped")
-            self._engine.finish(sample, sample.root.finish_reason or "stop")
+            self._engine.finish(sample, root.finish_reason or "stop")
         return self.result()
 
     def reopen(self, max_new_tokens: int, max_path_tokens: int | None = None) -> RequestHandle:
@@ -208,8 +209,8 @@ class RequestHandle:
     def new_tokens(self) -> list[NewToken]:
         """Return the new tokens that have come since the last call."""
         news: list[NewToken] = []
-        for sample in self._samples:
-            for branch, stretch in _stretches(sample.root):
+        for sample, root in zip(self._samples, self._roots, strict=True):
+            for branch, stretch in _stretches(root):
                 self._engine.pull(branch)
                 told = self._told.get(stretch, 0)
                 for i in range(told, len(stretch.ids)):

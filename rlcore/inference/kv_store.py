@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
-from rlcore.inference.branches import Branch, Stretch
+from rlcore.inference.branches import Stretch
 from rlcore.inference.config import EngineConfig
 from rlcore.inference.pool import BlockPool
 from rlcore.inference.segments import SegmentCache
@@ -61,18 +62,21 @@ class KVStore:
             self.pool.hold([found.block])
             stretch.blocks.append(found.block)
             stretch.fills.append(fill)
+            stretch.computed += fill
             stretch.keys.append(key)
             done += fill
         stretch.borrowed = len(stretch.blocks)
 
     def shortage(self, stretch: Stretch, tokens: int) -> int:
         """Return how many blocks a stretch lacks to compute ``tokens`` more."""
+        if tokens == 0:
+            return 0
         return -(-max(tokens - stretch.room(self.block_size), 0) // self.block_size)
 
     def supply(self, stretch: Stretch, count: int) -> None:
         """Give a stretch ``count`` more blocks; they must be free."""
-        stretch.blocks += self.pool.allocate(count)
-        stretch.fills += [0] * count
+        stretch.blocks.extend(self.pool.allocate(count))
+        stretch.fills.frombytes(bytes(4 * count))
 
     def fill(self, stretch: Stretch, tokens: int) -> list[tuple[int, int, int]]:
         """Count ``tokens`` more as computed; return their places as (block, first slot, count)."""
@@ -85,6 +89,7 @@ class KVStore:
             if taken:
                 places.append((stretch.blocks[entry], used, taken))
                 stretch.fills[entry] += taken
+                stretch.computed += taken
                 tokens -= taken
         return places
 
@@ -109,8 +114,8 @@ class KVStore:
         """Take the blocks of a stretch away; its tokens stay known."""
         if stretch.blocks:
             self.pool.release(stretch.blocks)
-        stretch.blocks, stretch.fills, stretch.keys = [], [], []
-        stretch.borrowed = 0
+        stretch.blocks, stretch.fills, stretch.keys = array("i"), array("i"), []
+        stretch.borrowed = stretch.computed = 0
 
     def let_go(self, stretch: Stretch) -> None:
         """One branch fewer holds a stretch; without any it gives its blocks back."""
@@ -125,11 +130,10 @@ class KVStore:
             stretch.version = -self._mixed
 
 
-def block_list(branch: Branch) -> tuple[list[int], list[int]]:
-    """Return the blocks and fills that a branch sees, its own last."""
-    blocks: list[int] = []
-    fills: list[int] = []
-    for stretch in branch.stretches():
+def block_list(stretches: Iterable[Stretch]) -> tuple[array[int], array[int]]:
+    """Return the blocks and fills of ``stretches``, one after the other."""
+    blocks, fills = array("i"), array("i")
+    for stretch in stretches:
         blocks += stretch.blocks
         fills += stretch.fills
     return blocks, fills

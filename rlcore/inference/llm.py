@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rlcore.data.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
-from rlcore.errors import CheckpointError, ConfigError
+from rlcore.errors import CheckpointError, ConfigError, NonFiniteError
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.diffused import check_diffusion, diffuse
 from rlcore.inference.engine import Engine
@@ -22,11 +22,12 @@ from rlcore.inference.progress import ProgressLine
 from rlcore.inference.prompts import encode_prompt
 from rlcore.inference.request import ParallelOptions, Request
 from rlcore.inference.stop_watch import StopWatch
+from rlcore.nn.transformer.folder import CONFIG, MAX_CONFIG_BYTES, read_json
 from rlcore.nn.transformer.model import Transformer
 from rlcore.nn.transformer.pretrained import from_pretrained
+from rlcore.ops.cuda_graph import no_collection
 
 GENERATION_FILE = "generation_config.json"
-MAX_GENERATION_BYTES = 1 << 20
 _REPEAT = 0x9E3779B97F4A7C15  # odd: repeated prompts get seeds of their own
 
 
@@ -67,7 +68,8 @@ class LLM:
             self.model = from_pretrained(model, dtype=dtype, device=place)
             if tokenizer is None and has_tokenizer(model):
                 self.tokenizer = load_tokenizer(model)
-            stop_ids.update(_end_ids_of(Path(model)))
+            for file in (CONFIG, GENERATION_FILE):
+                stop_ids.update(_end_ids(Path(model) / file, self.model.config.vocab_size))
         else:
             self.model = model
             _check_same(model, dtype, device)
@@ -135,6 +137,7 @@ class LLM:
             progress: Show how far a long job is, on standard error.
 
         Raises:
+            NonFiniteError: The model's logits were NaN.
             RequestError: A prompt is empty, has ids outside the vocabulary, or is too long.
             ConfigError: A setting is wrong, or does not go with this kind of model.
             TokenizerError: A text cannot be spelled, or there is no tokenizer.
@@ -192,10 +195,11 @@ class LLM:
         self._follow_training()
         handles: list[RequestHandle] = []
         try:
-            for number, request in enumerate(requests):
-                handles.append(_submit(engine, request, number))
-            watches = [StopWatch(handle, self.tokenizer, stops) for handle in handles]
-            _run_all(engine, handles, watches if stops else [], progress)
+            with no_collection():  # see Engine.generate
+                for number, request in enumerate(requests):
+                    handles.append(_submit(engine, request, number))
+                watches = [StopWatch(handle, self.tokenizer, stops) for handle in handles]
+                _run_all(engine, handles, watches if stops else [], progress)
         finally:
             # After an error or Ctrl-C nothing may be left in the pool.
             for handle in handles:
@@ -218,6 +222,7 @@ class LLM:
         found = watch.texts.get(sample)
         keep = None if found is None else found.tokens
         ids = trace.new_ids.tolist()[:keep]
+        self._check_finite(number, sample, ids, raw[:keep])
         return Generated(
             prompt_index=number,
             sample=sample,
@@ -230,6 +235,20 @@ class LLM:
             trace=trace,
             passes=trace.forward_passes,
         )
+
+    def _check_finite(
+        self, number: int, sample: int, ids: Sequence[int], log_probs: Sequence[float]
+    ) -> None:
+        """Refuse an answer that was drawn from logits that are no numbers."""
+        for place, log_prob in enumerate(log_probs):
+            if math.isnan(log_prob):
+                # It has spread to all tokens of its pass, those of a shared beginning among them.
+                self.engine.store.cache.clear()
+                raise NonFiniteError(
+                    f"prompt {number}, sample {sample}: the log-probability of new token {place} "
+                    f"(id {ids[place]}) is {log_prob}: the model's logits are not finite there; "
+                    "wider numbers (dtype, --dtype float32) may help"
+                )
 
     def _text(self, ids: Sequence[int]) -> str | None:
         if self.tokenizer is None:
@@ -258,21 +277,16 @@ def _check_same(
         raise ConfigError(f"the module is on {weight.device}, got device={device}; move it first")
 
 
-def _end_ids_of(folder: Path) -> set[int]:
-    """Return the end tokens that a folder's generation settings name."""
-    path = folder / GENERATION_FILE
+def _end_ids(path: Path, vocab_size: int) -> set[int]:
+    """Return the end tokens that a JSON file of a model's folder names; there may be several."""
     if not path.is_file():
         return set()
-    try:
-        if path.stat().st_size > MAX_GENERATION_BYTES:
-            raise ValueError(f"larger than {MAX_GENERATION_BYTES} bytes")
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        found = tree.get("eos_token_id") if isinstance(tree, dict) else None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    ids = found if isinstance(found, list) else [] if found is None else [found]
-    if not all(type(i) is int and i >= 0 for i in ids):
-        raise CheckpointError(f"{path}: eos_token_id is {found!r:.80}, wanted ids")
+    found = read_json(path, MAX_CONFIG_BYTES).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found in (None, -1) else [found]
+    if not all(type(i) is int and 0 <= i < vocab_size for i in ids):
+        raise CheckpointError(
+            f"{path}: eos_token_id is {found!r:.80}, wanted token ids from 0 to {vocab_size - 1}"
+        )
     return set(ids)
 
 

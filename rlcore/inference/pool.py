@@ -92,8 +92,9 @@ class BlockPool:
         counts = self._counts
         freed = []
         for block in blocks:
-            counts[block] -= 1
-            if counts[block] <= 0:
+            left = counts[block] - 1
+            counts[block] = left
+            if left <= 0:
                 freed.append(block)
         wrong = sorted({block for block in freed if counts[block] < 0})
         if wrong:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlcore.inference.branches import Stretch
+from rlcore.inference.kv_store import block_list
 
 
 class Chunk(NamedTuple):
@@ -27,8 +28,8 @@ class Chunk(NamedTuple):
     ids: array[int]
     position: int
     places: list[tuple[int, int, int]]
-    blocks: list[int]
-    fills: list[int]
+    blocks: array[int]
+    fills: array[int]
 
     def riders(self) -> Iterator[Rider]:
         """Yield each token as a row of a decode step could feed it, in order."""
@@ -38,15 +39,15 @@ class Chunk(NamedTuple):
             entry = self.blocks.index(block, entry)
             for slot in range(first, first + count):
                 token, position = next(tokens)
-                fills = [*self.fills[:entry], slot]
+                fills = self.fills[:entry]
+                fills.append(slot)
                 yield Rider(token, position, self.blocks[: entry + 1], fills)
 
     @classmethod
     def of(cls, stretch: Stretch, first: int, places: list[tuple[int, int, int]]) -> Chunk:
         """Describe the tokens of ``stretch`` from ``first`` on that were just given ``places``."""
         count = sum(place[2] for place in places)
-        blocks = [block for seen in stretch.sees for block in seen.blocks] + stretch.blocks
-        fills = [fill for seen in stretch.sees for fill in seen.fills] + stretch.fills
+        blocks, fills = block_list([*stretch.sees, stretch])
         return cls(stretch.ids[first : first + count], stretch.start + first, places, blocks, fills)
 
 
@@ -62,8 +63,8 @@ class Rider(NamedTuple):
 
     token: int
     position: int
-    blocks: list[int]
-    fills: list[int]
+    blocks: array[int]
+    fills: array[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,9 @@ class PrefillBatch:
         counts = [len(chunk.ids) for chunk in chunks]
         widths = np.asarray([len(chunk.blocks) for chunk in chunks])
         listed = np.arange(widths.max()) < widths[:, None]
-        table, fill = np.zeros(listed.shape, np.int32), np.zeros(listed.shape, np.int32)
-        table[listed] = [block for chunk in chunks for block in chunk.blocks]
-        fill[listed] = [count for chunk in chunks for count in chunk.fills]
+        table, fill = np.zeros((2, *listed.shape), np.int32)
+        table[listed] = np.frombuffer(b"".join([chunk.blocks for chunk in chunks]), np.int32)
+        fill[listed] = np.frombuffer(b"".join([chunk.fills for chunk in chunks]), np.int32)
         places = [place for chunk in chunks for place in chunk.places]
         return cls(
             ids=np.frombuffer(bytearray().join([chunk.ids for chunk in chunks]), np.int64),

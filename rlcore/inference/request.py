@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rlcore.inference.tags import TagSchema
     from rlcore.inference.trace import ParallelTrace
 
+MAX_SAMPLES = 1 << 16
 FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
 """Why a branch ended: a stop token or sequence, a budget, its closing tag, the join that took it
 in, a fork that the schema refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
@@ -83,6 +85,8 @@ class Request:
         for name in ("max_new_tokens", "n"):
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} of a request must be >= 1, got {getattr(self, name)}")
+        if self.n > MAX_SAMPLES:
+            raise RequestError(f"n of a request must be at most {MAX_SAMPLES}, got {self.n}")
         if self.max_path_tokens is not None and self.max_path_tokens < 1:
             raise RequestError(f"max_path_tokens must be >= 1 or null, got {self.max_path_tokens}")
         if any(len(sequence) == 0 for sequence in self.stop_sequences):
@@ -94,14 +98,14 @@ class Request:
         limit = self.max_path_tokens
         return self.max_new_tokens if limit is None else min(limit, self.max_new_tokens)
 
-    def prompt_ids(self) -> list[int]:
+    def prompt_ids(self) -> Sequence[int]:
         """Return the prompt's ids, in canonical order."""
         if isinstance(self.prompt, Sequence):
-            return list(map(int, self.prompt))
+            return self.prompt
         ids: list[int] = self.prompt.ids.tolist()
         return ids
 
-    def checked_ids(self, vocab_size: int) -> list[int]:
+    def checked_ids(self, vocab_size: int) -> array[int]:
         """Return the prompt's ids, in canonical order.
 
         Raises:
@@ -112,7 +116,7 @@ class Request:
         check_ids(self.stop_ids, vocab_size, "stop_ids")
         for i, ids in enumerate(self.stop_sequences):
             check_ids(ids, vocab_size, f"stop_sequences[{i}]")
-        return prompt
+        return array("q", prompt)
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:

@@ -10,6 +10,7 @@ Legend: ``R`` rows, ``M`` entries of a row's block list.
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,8 +96,8 @@ class RowTable:
     def seat(
         self,
         row: int,
-        blocks: Sequence[int],
-        fills: Sequence[int],
+        blocks: array[int],
+        fills: array[int],
         *,
         token: int,
         position: int,
@@ -108,8 +109,8 @@ class RowTable:
 
         Args:
             row: Which.
-            blocks: The block list.
-            fills: Valid slots of each.
+            blocks: The block list, int32.
+            fills: Valid slots of each, int32.
             token: What to feed.
             position: Its position.
             replay: Whether its keys and values are in the listed blocks already.
@@ -117,8 +118,9 @@ class RowTable:
             key: Key of the noise.
         """
         count = len(blocks)
-        self.table[row, :count], self.fill[row, :count] = blocks, fills
-        self.fill[row, count:] = 0
+        # Behind the list, an empty row's fills are 0 already.
+        self.table[row, :count] = np.frombuffer(blocks, np.int32)
+        self.fill[row, :count] = np.frombuffer(fills, np.int32)
         self.tail[row], self.width[row] = max(count - 1, 0), count
         self.token[row], self.position[row] = token, position
         self.active[row] = REPLAY if replay else NORMAL
@@ -137,14 +139,16 @@ class RowTable:
         words[:] = 0
         np.bitwise_or.at(words, unique // 32, np.uint32(1) << (unique % 32).astype(np.uint32))
 
-    def empty(self, row: int) -> None:
-        """Take the branch off a row."""
-        self.active[row] = IDLE
-        self.fill[row] = 0
-        self.tenant[row] = 0
-        self.emptied.add(row)
-        self.seated.discard(row)
-        heapq.heappush(self._free, row)
+    def empty(self, rows: Sequence[int]) -> None:
+        """Take the branches off ``rows``."""
+        where = np.asarray(rows, np.int64)
+        self.active[where] = IDLE
+        self.fill[where, : self.width[where].max(initial=0)] = 0
+        self.tenant[where] = 0
+        self.emptied.update(rows)
+        self.seated.difference_update(rows)
+        for row in rows:
+            heapq.heappush(self._free, row)
 
     def occupied(self) -> NDArray[np.int64]:
         """Return the rows that the next step feeds, ascending."""

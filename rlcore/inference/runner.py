@@ -7,7 +7,9 @@ A runner owns the tensors of the KV pool. One step computes the keys and values 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import mmap
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -26,9 +28,6 @@ from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
 from rlcore.ops.backends import Backend, is_installed, resolve_backend
 from rlcore.ops.sampling import SamplingRows, mark_seen, sample
-
-LINE = 64
-"""Bytes that the memory of a CPU hands out at once."""
 
 CPU_POOL_BYTES = 4 << 30
 """The memory that ``kv_fraction`` is a share of where there is no device memory to ask for."""
@@ -98,17 +97,22 @@ class KVPool:
     ) -> None:
         shape = (config.layers, num_blocks + 1, block, config.num_kv_heads, config.head_size)
         # Zeros, as a block that was never written must not hold NaN: its weight is 0, not absent.
-        zeros = _zeros_in_large_pages if device.type == "cpu" else torch.zeros
-        self.keys = zeros(shape, dtype=dtype, device=device)
-        self.values = zeros(shape, dtype=dtype, device=device)
+        self.keys = _zeros(shape, dtype, device)
+        self.values = _zeros(shape, dtype, device)
 
 
-def _zeros_in_large_pages(shape: Sequence[int], *, dtype: torch.dtype, device: object) -> Tensor:
-    """Return zeros whose memory the processor finds with few look-ups: numpy asks for such."""
-    count = math.prod(shape) * dtype.itemsize
-    room = torch.from_numpy(np.zeros(count + LINE, np.uint8))
-    aligned = room[-room.data_ptr() % LINE :][:count]
-    return aligned.view(dtype).view(*shape)
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros; on a CPU in pages that take memory only when they are first written.
+
+    Large pages, where the system has them: the processor finds keys with fewer look-ups.
+    """
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    size = math.prod(shape) * dtype.itemsize
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def block_bytes(config: TransformerConfig, block: int, dtype: torch.dtype) -> int:
@@ -123,9 +127,10 @@ def pool_size(
     """Return the number of blocks of the pool.
 
     Raises:
-        ConfigError: ``kv_fraction`` leaves room for none.
+        ConfigError: ``kv_fraction`` leaves room for none, or ``num_blocks`` do not fit the memory.
     """
     if config.num_blocks is not None:
+        _check_memory(config.num_blocks, block_bytes(model, config.block_size, dtype), device)
         return config.num_blocks
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_POOL_BYTES
     count = int(free * config.kv_fraction) // block_bytes(model, config.block_size, dtype)
@@ -135,6 +140,18 @@ def pool_size(
             f"{block_bytes(model, config.block_size, dtype)} bytes"
         )
     return count
+
+
+def _check_memory(count: int, size: int, device: torch.device) -> None:
+    if device.type == "cuda":
+        room = torch.cuda.mem_get_info(device)[1]
+    else:
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if count * size > room:
+        raise ConfigError(
+            f"engine.num_blocks={count} takes {count * size:,} bytes ({size:,} a block); the "
+            f"memory has {room:,}, wanted at most {room // size} blocks"
+        )
 
 
 class PagedMemory:

@@ -13,7 +13,8 @@ executed, where all its blocks fit into the pool together.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -47,14 +48,14 @@ class Scheduler:
         tree_limit: Most blocks that a sample may come to have.
         launched: Number of decode steps that were launched.
         drain: Reads the tokens of a launched step and acts on them; returns whether there was one.
-        budget: Called when the branches of a sample that decode have changed.
+        budget: Called with samples whose branches that decode have changed.
         paused: Whether no new request is admitted.
         rides: Whether few known tokens ride along with a decode step, see :meth:`_seat_riders`.
     """
 
     def __init__(self, store: KVStore, rows: RowTable, log: StepLog, config: EngineConfig) -> None:
         self.store, self.rows, self.log, self.config = store, rows, log, config
-        self.queue: list[Branch] = []
+        self.queue: list[tuple[tuple[int, int, int], Branch]] = []
         self.prefilling: list[Branch] = []
         self.by_row: list[Branch | None] = [None] * len(rows.active)
         self.samples: dict[tuple[int, int], Sample] = {}
@@ -64,7 +65,7 @@ class Scheduler:
         self.rides = False
         self._riders: list[int] = []
         self.drain: Callable[[], bool] = lambda: False
-        self.budget: Callable[[Sample], None] = lambda sample: None
+        self.budget: Callable[[Iterable[Sample]], None] = lambda samples: None
         self.preemptions = 0
         self.prefill_tokens = 0
 
@@ -73,12 +74,12 @@ class Scheduler:
     def enqueue(self, branch: Branch) -> None:
         """Let a branch wait for blocks and a row."""
         branch.state = State.QUEUED
-        heapq.heappush(self.queue, branch)
+        heapq.heappush(self.queue, (branch.order, branch))
 
     def admit(self) -> None:
         """Start branches in order of arrival as long as there are blocks and rows."""
         while self.queue:
-            branch = self.queue[0]
+            branch = self.queue[0][1]
             if branch.state is not State.QUEUED:
                 heapq.heappop(self.queue)
             elif self.paused and not self.in_flight(branch.sample):
@@ -100,9 +101,9 @@ class Scheduler:
         """Give a branch all blocks that it needs to start; return whether there were enough."""
         stretches = branch.stretches()
         cold = [stretch for stretch in stretches if not stretch.blocks]
-        spare = self.tree_limit - most_blocks(branch.sample, self.store.block_size)
+        tail = self.config.prefix_cache and self._may_waste(branch.sample)
         for stretch in cold:
-            self.store.borrow(stretch, tail=spare >= len(branch.sample.branches))
+            self.store.borrow(stretch, tail)
         wanted = [max(stretch.target - stretch.computed, 0) for stretch in stretches]
         # The token that is fed first by the row needs a slot too.
         wanted[-1] += 1
@@ -118,18 +119,26 @@ class Scheduler:
             self.store.supply(stretch, count)
         return True
 
+    def _may_waste(self, sample: Sample) -> bool:
+        """Return whether each branch may leave a borrowed block that is not full as it is."""
+        spare: int = self.tree_limit - most_blocks(sample, self.store.block_size)
+        return spare >= len(sample.branches)
+
     def prefill_batch(self) -> PrefillBatch | None:
         """Take the next known tokens to compute, and seat the branches that then lack none."""
         left = self.config.prefill_chunk
         chunks: list[Chunk] = []
+        ready: list[Branch] = []
+        late: list[Branch] = []
         for branch in sorted(self.prefilling, key=attrgetter("order")):
-            # Seating one branch can end its sample, and the others with it.
-            if branch.state is not State.PREFILL:
-                continue
-            left, done = self._take_chunks(branch, left, chunks)
-            if done:
-                self.prefilling.remove(branch)
-                self._seat(branch)
+            done = False
+            # Most branches lack tokens of their own.
+            if left or branch.stretch.computed >= branch.stretch.target:
+                left, done = self._take_chunks(branch, left, chunks)
+            (ready if done else late).append(branch)
+        self.prefilling = late
+        if ready:
+            self._seat(ready)
         if not chunks or self._seat_riders(chunks):
             return None
         return PrefillBatch.of(chunks, self.store.block_size)
@@ -161,9 +170,9 @@ class Scheduler:
 
     def dismiss_riders(self) -> None:
         """Empty the rows of known tokens: the step that feeds them was launched."""
-        for row in self._riders:
-            self.rows.empty(row)
-        self._riders.clear()
+        if self._riders:
+            self.rows.empty(self._riders)
+            self._riders.clear()
 
     def _take_chunks(self, branch: Branch, left: int, chunks: list[Chunk]) -> tuple[int, bool]:
         """Take up to ``left`` tokens of a branch; return what is left, and if it lacks none."""
@@ -186,27 +195,27 @@ class Scheduler:
         self.prefill_tokens += before - left
         return left, done
 
-    def _seat(self, branch: Branch) -> None:
-        blocks, fills = block_list(branch)
-        branch.base = len(blocks) - len(branch.stretch.blocks)
-        branch.state = State.DECODE
-        branch.since = branch.first_step = self.launched
-        sampling = branch.sample.request.sampling
-        self.rows.seat(
-            branch.row,
-            blocks,
-            fills,
-            token=branch.last_id(),
-            position=branch.position,
-            replay=branch.stretch.computed == len(branch.stretch.ids),
-            sampling=sampling,
-            key=branch_key(sampling.seed, *branch.path),
-        )
-        if sampling.repetition_penalty != 1.0:
-            self.rows.see(
-                branch.row, [token for stretch in branch.stretches() for token in stretch.ids]
+    def _seat(self, branches: Sequence[Branch]) -> None:
+        """Let branches that lack nothing decode from their rows."""
+        for branch in branches:
+            blocks, fills = block_list(branch.stretches())
+            branch.base = len(blocks) - len(branch.stretch.blocks)
+            branch.state = State.DECODE
+            branch.since = branch.first_step = self.launched
+            sampling = branch.sample.request.sampling
+            self.rows.seat(
+                branch.row,
+                blocks,
+                fills,
+                token=branch.last_id(),
+                position=branch.position,
+                replay=branch.stretch.computed == len(branch.stretch.ids),
+                sampling=sampling,
+                key=branch_key(sampling.seed, *branch.path),
             )
-        self.budget(branch.sample)
+            if sampling.repetition_penalty != 1.0:
+                self.rows.see(branch.row, [i for x in branch.stretches() for i in x.ids])
+        self.budget(dict.fromkeys([branch.sample for branch in branches]))
 
     def pull(self, branch: Branch) -> None:
         """Append to a branch what its row has drawn, as far as the sample's limits go.
@@ -222,25 +231,33 @@ class Scheduler:
             sample.generated += len(column.ids)
             branch.since = self.log.step
 
-    def lift(self, branch: Branch) -> None:
-        """Take a branch off its row, with its blocks."""
-        if branch.row < 0:
+    def lift(self, branches: Sequence[Branch]) -> None:
+        """Take branches off their rows, with their blocks; those without a row stay as they are."""
+        seated = [branch for branch in branches if branch.row >= 0]
+        if not seated:
+            return
+        for branch in seated:
+            self._bring_home(branch)
+        self.rows.empty([branch.row for branch in seated])
+        for branch in seated:
+            self.by_row[branch.row] = None
+            branch.row = -1
+            branch.state = State.HELD
+            self.trim(branch.stretch)
+
+    def _bring_home(self, branch: Branch) -> None:
+        """Give a branch's stretch what its row has of it."""
+        if branch.state is not State.DECODE:
+            self.prefilling.remove(branch)
             return
         self.pull(branch)
         row, stretch = branch.row, branch.stretch
-        if branch.state is State.DECODE:
-            if self.log.step > branch.first_step:
-                branch.sample.intervals.append((branch.first_step, self.log.step - 1))
-            own = slice(branch.base, self.rows.width[row])
-            stretch.blocks = self.rows.table[row, own].tolist()
-            stretch.fills = self.rows.fill[row, own].tolist()
-        else:
-            self.prefilling.remove(branch)
-        self.rows.empty(row)
-        self.by_row[row] = None
-        branch.row = -1
-        branch.state = State.HELD
-        self.trim(stretch)
+        if self.log.step > branch.first_step:
+            branch.sample.intervals.append((branch.first_step, self.log.step - 1))
+        own = slice(branch.base, self.rows.width[row])
+        stretch.blocks = array("i", self.rows.table[row, own].tobytes())
+        stretch.fills = array("i", self.rows.fill[row, own].tobytes())
+        stretch.computed = sum(stretch.fills)
 
     def trim(self, stretch: Stretch) -> None:
         """Free the blocks of a stretch that hold nothing."""
@@ -267,8 +284,9 @@ class Scheduler:
     def _send_back(self, starved: NDArray[np.int64]) -> None:
         """Queue the youngest of the rows without a block, until the others' needs are met."""
         found = [branch for row in starved if (branch := self.by_row[row]) is not None]
-        for branch in sorted(found)[self.store.pool.free :]:
-            self.lift(branch)
+        late = sorted(found)[self.store.pool.free :]
+        self.lift(late)
+        for branch in late:
             self.enqueue(branch)
 
     def _must_run(self, sample: Sample) -> bool:
@@ -279,7 +297,7 @@ class Scheduler:
 
     def _live(self) -> list[Branch]:
         seated = [branch for branch in self.by_row if branch is not None]
-        return seated + [branch for branch in self.queue if branch.state is State.QUEUED]
+        return seated + [branch for _, branch in self.queue if branch.state is State.QUEUED]
 
     def _reclaim(self, sample: Sample) -> bool:
         """Take blocks or a row from the youngest other sample; return whether anything changed."""
@@ -321,8 +339,8 @@ class Scheduler:
         Its tokens stay, and the keys and values are computed again when it is its turn.
         """
         seated = sample.in_state(State.DECODE, State.PREFILL)
+        self.lift(seated)
         for branch in seated:
-            self.lift(branch)
             self.enqueue(branch)
         cooled = self.cool(sample)
         if seated or cooled:
@@ -349,7 +367,8 @@ class Scheduler:
 
     def remember(self, stretch: Stretch) -> None:
         """Let the cache keep what is computed of a stretch whose parents are, too."""
-        if stretch.blocks and all(parent.complete for parent in stretch.parents):
+        cached = self.config.prefix_cache and stretch.blocks
+        if cached and all(parent.complete for parent in stretch.parents):
             self.store.remember(stretch)
 
     def note_peak(self, sample: Sample) -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
+from struct import pack
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +38,12 @@ def segment_key(version: int, parents: Sequence[Key], start: int, ids: Sequence[
         start: Position of the first token.
         ids: Its tokens.
     """
-    state = blake2b(digest_size=16)
-    state.update(array("q", (version, len(parents), start, len(ids))).tobytes())
-    for parent in parents:
-        state.update(parent)
-    state.update(array("q", ids).tobytes())
-    return state.digest()
+    header = pack("qqqq", version, len(parents), start, len(ids))
+    tokens = ids if isinstance(ids, array) else array("q", ids)
+    return blake2b(b"".join((header, *parents, tokens)), digest_size=16).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """What the cache knows about one block.
 
     Attributes:

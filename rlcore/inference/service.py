@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from rlcore.errors import NonFiniteError
 from rlcore.inference.engine import Engine
 from rlcore.inference.errors import EngineError
 from rlcore.inference.handles import RequestHandle
@@ -176,7 +178,15 @@ class EngineService:
 
     def _tell(self) -> None:
         for ticket, running in list(self._running.items()):
-            for delta in _deltas(running):
+            deltas = _deltas(running)
+            if any(map(math.isnan, (value for delta in deltas for value in delta.log_probs))):
+                running.emit(Failure(NonFiniteError("the model's logits are not finite")))
+                self.end(ticket, None)
+                # A NaN spreads to all tokens of its pass, those of a beginning that others share
+                # among them: what was computed is not to be found again.
+                self._engine.store.cache.clear()
+                continue
+            for delta in deltas:
                 running.emit(delta)
             if running.handle.done:
                 del self._running[ticket]

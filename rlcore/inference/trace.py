@@ -7,9 +7,10 @@ over the whole trace equals the generation branch by branch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,19 +62,35 @@ class BranchSpan:
                 yield from child.walk()
 
 
+class Piece(NamedTuple):
+    """A run of a trace's tokens.
+
+    Attributes:
+        position: Position of the first.
+        length: How many.
+        hidden: ``[gs, ps)`` that they do not see, one a fork around them, outermost first.
+    """
+
+    position: int
+    length: int
+    hidden: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class ParallelTrace:
     """The tokens of a sample, ``L`` of them, with ``depth`` levels of forks.
 
+    What few callers look at is built when it is first asked for, and kept.
+
     Attributes:
-        ids, positions: int64 ``[L]``, in canonical order.
-        forced: bool ``[L]``, tokens that the engine chose: tags, labels.
-        drawn: bool ``[L]``, tokens that the model drew; the rest was given or forced.
+        ids: int64 ``[L]``, in canonical order.
+        kinds: uint8 ``[L]``, ``GIVEN``, ``FORCED`` or ``DRAWN``.
         log_probs: float64 ``[L]``, under the law that each token was drawn from; 0 where it was
             not drawn.
         raw_log_probs: float64 ``[L]``, under the softmax of the model's logits.
         versions: int64 ``[L]``, version of the weights that drew each token.
-        gs, ps: int32 ``[depth, L]``: token ``q`` does not see ``gs[d, q] <= k < ps[d, q]``.
+        pieces: Runs of tokens that follow each other in position and see the same.
+        depth: Levels of forks.
         tree: The root's span.
         prompt_tokens: Leading tokens that were given.
         turn_start: First token of the last turn of a session; 0 without one.
@@ -88,14 +105,12 @@ class ParallelTrace:
     """
 
     ids: NDArray[np.int64]
-    positions: NDArray[np.int64]
-    forced: NDArray[np.bool_]
-    drawn: NDArray[np.bool_]
+    kinds: NDArray[np.uint8]
     log_probs: NDArray[np.float64]
     raw_log_probs: NDArray[np.float64]
     versions: NDArray[np.int64]
-    gs: NDArray[np.int32]
-    ps: NDArray[np.int32]
+    pieces: tuple[Piece, ...]
+    depth: int
     tree: BranchSpan
     prompt_tokens: int
     turn_start: int
@@ -110,6 +125,45 @@ class ParallelTrace:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """int64 ``[L]``."""
+        return np.concatenate([np.arange(p.position, p.position + p.length) for p in self.pieces])
+
+    @cached_property
+    def forced(self) -> NDArray[np.bool_]:
+        """bool ``[L]``, tokens that the engine chose: tags, labels."""
+        forced: NDArray[np.bool_] = self.kinds == FORCED
+        return forced
+
+    @cached_property
+    def drawn(self) -> NDArray[np.bool_]:
+        """bool ``[L]``, tokens that the model drew; the rest was given or forced."""
+        drawn: NDArray[np.bool_] = self.kinds == DRAWN
+        return drawn
+
+    @property
+    def gs(self) -> NDArray[np.int32]:
+        """int32 ``[depth, L]``: token ``q`` does not see ``gs[d, q] <= k < ps[d, q]``."""
+        return self._intervals[0]
+
+    @property
+    def ps(self) -> NDArray[np.int32]:
+        """int32 ``[depth, L]``; see :attr:`gs`."""
+        return self._intervals[1]
+
+    @cached_property
+    def _intervals(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        gs = np.zeros((self.depth, len(self)), np.int32)
+        ps = np.zeros_like(gs)
+        at = 0
+        for piece in self.pieces:
+            for level, (first, own) in enumerate(piece.hidden):
+                gs[level, at : at + piece.length] = first
+                ps[level, at : at + piece.length] = own
+            at += piece.length
+        return gs, ps
 
     @property
     def new_ids(self) -> NDArray[np.int64]:
@@ -128,11 +182,18 @@ class ParallelTrace:
 
 
 class _Writer:
-    """Walks a tree of branches and writes down its tokens."""
+    """Walks a tree of branches and writes down its tokens.
+
+    Attributes:
+        stretches: Those with tokens, in canonical order.
+        pieces: What the trace says of each.
+        length: Tokens so far.
+        depth: Levels of forks.
+    """
 
     def __init__(self) -> None:
         self.stretches: list[Stretch] = []
-        self.intervals: list[tuple[tuple[int, int], ...]] = []
+        self.pieces: list[Piece] = []
         self.length = 0
         self.depth = 0
 
@@ -143,12 +204,11 @@ class _Writer:
         for part in branch.parts:
             if isinstance(part, Fork):
                 forks.append(self.fork(part, hidden))
-            else:
+            elif part.ids:
                 self.stretches.append(part)
-                self.intervals.append(hidden)
+                self.pieces.append(Piece(part.start, len(part.ids), hidden))
                 self.length += len(part.ids)
-        reason = branch.finish_reason
-        return BranchSpan(branch.path, start, self.length, reason, tuple(forks))
+        return BranchSpan(branch.path, start, self.length, branch.finish_reason, tuple(forks))
 
     def fork(self, fork: Fork, hidden: tuple[tuple[int, int], ...]) -> ForkSpan:
         """Write the children of a fork: those that were joined, or all that were not dropped."""
@@ -161,60 +221,49 @@ class _Writer:
         return ForkSpan(first, self.length, fork.position, fork.order is not None, spans)
 
 
-def build_trace(sample: Sample, reason: FinishReason, turn_start: int = 0) -> ParallelTrace:
+_COLUMNS = (
+    ("ids", np.int64),
+    ("kinds", np.uint8),
+    ("log_probs", np.float64),
+    ("raw_log_probs", np.float64),
+    ("versions", np.int64),
+)
+
+
+def build_trace(sample: Sample, reason: FinishReason) -> ParallelTrace:
     """Return the trace of a sample whose branches are off their rows.
 
     Args:
-        sample: The sample.
+        sample: The sample. The trace takes over the arrays of a lone stretch that is not kept.
         reason: Why it ended.
-        turn_start: Canonical index of a session's last turn.
     """
     writer = _Writer()
     tree = writer.branch(sample.root, ())
-    pieces = [s for s in writer.stretches if s.ids]
-
-    def column(name: str, kind: type[np.generic]) -> NDArray[Any]:
-        # Copied at once: a buffer that is looked at cannot grow.
-        return _joined([np.frombuffer(getattr(s, name), kind) for s in pieces])
-
-    kinds = column("kinds", np.uint8)
-    gs, ps = _intervals(writer)
+    first, *more = writer.stretches
+    columns: list[NDArray[Any]] = [np.frombuffer(getattr(first, x), kind) for x, kind in _COLUMNS]
+    # A buffer that is looked at cannot grow, and others may see a closed stretch.
+    if more or sample.request.keep or first.closed:
+        rest = [[np.frombuffer(getattr(s, x), kind) for s in more] for x, kind in _COLUMNS]
+        columns = [np.concatenate([x, *xs]) for x, xs in zip(columns, rest, strict=True)]
+    ids, kinds, log_probs, raw_log_probs, versions = columns
     return ParallelTrace(
-        ids=column("ids", np.int64),
-        positions=_joined([np.arange(s.start, s.end) for s in pieces]),
-        forced=kinds == FORCED,
-        drawn=kinds == DRAWN,
-        log_probs=column("log_probs", np.float64),
-        raw_log_probs=column("raw_log_probs", np.float64),
-        versions=column("versions", np.int64),
-        gs=gs,
-        ps=ps,
+        ids=ids,
+        kinds=kinds,
+        log_probs=log_probs,
+        raw_log_probs=raw_log_probs,
+        versions=versions,
+        pieces=tuple(writer.pieces),
+        depth=writer.depth,
         tree=tree,
         prompt_tokens=sample.prompt_tokens,
-        turn_start=turn_start,
+        turn_start=sample.turn_start,
         finish_reason=reason,
         invalid_fork=sample.invalid_fork,
-        critical_path_steps=max(s.end for s in pieces) - sample.first_position,
+        critical_path_steps=max([p.position + p.length for p in writer.pieces])
+        - sample.first_position,
         forward_passes=sample.forward_passes(),
         prefill_tokens=sample.prefill_tokens,
         n_forks=sample.n_forks,
         peak_blocks=sample.peak_blocks,
         preemptions=sample.preemptions,
     )
-
-
-def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the parts as one array of its own; most traces have one part."""
-    return parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
-
-
-def _intervals(writer: _Writer) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    gs = np.zeros((writer.depth, writer.length), np.int32)
-    ps = np.zeros((writer.depth, writer.length), np.int32)
-    at = 0
-    for stretch, hidden in zip(writer.stretches, writer.intervals, strict=True):
-        for level, (first, own) in enumerate(hidden):
-            gs[level, at : at + len(stretch.ids)] = first
-            ps[level, at : at + len(stretch.ids)] = own
-        at += len(stretch.ids)
-    return gs, ps

@@ -62,12 +62,13 @@ class WeightUpdater:
         samples = list(engine.scheduler.samples.values())
         if mode == "keep_kv":
             warm = {s for sample in samples for s in sample.stretches() if s.blocks}
-            seated = {b.stretch for sample in samples for b in sample.in_state(State.DECODE)}
-            engine.store.mark_mixed(warm | seated)
+            growing = {b.stretch for sample in samples for b in sample.in_state(State.DECODE)}
+            engine.store.mark_mixed(warm | growing)
             return
         for sample in samples:
-            for branch in sample.in_state(State.DECODE, State.PREFILL):
-                engine.scheduler.lift(branch)
+            seated = sample.in_state(State.DECODE, State.PREFILL)
+            engine.scheduler.lift(seated)
+            for branch in seated:
                 engine.scheduler.enqueue(branch)
         for stretch in {s for sample in samples for s in sample.stretches()}:
             engine.store.cool(stretch)

@@ -40,7 +40,7 @@ def record_graph(
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Keep Python from collecting cycles.
+    """Keep Python from collecting cycles; what is in none is freed as ever.
 
     A graph that is freed while another is recorded, as part of an old engine that nobody holds any
     more, makes the recording invalid.

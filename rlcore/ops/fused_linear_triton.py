@@ -38,7 +38,7 @@ def tiling(rows: int, inputs: int, outputs: int, gated: bool = False) -> Tiling:
     if rows <= 16:
         return Tiling(16, 16, 256, 4)
     if gated:
-        return Tiling(32, 32, 128, 4)
+        return Tiling(128, 64, 64, 8) if rows >= 512 else Tiling(32, 32, 128, 4)
     return Tiling(64, 16, 128, 4, 4)
 
 

@@ -137,6 +137,18 @@ def test_every_composition_runs_and_counts(name):
 def test_recorded_rows_exist():
     for name, rows in bench.RECORDED.items():
         assert set(rows) <= set(bench.compositions(BEDS[name]()))
+    assert set(bench.RECORDED_SHARES) == set(bench.RECORDED["chain_sum"])
+
+
+def test_accuracy_at_a_share_of_styles():
+    figures = {"accuracy_with_sums": 0.9, "accuracy_without": 0.5}
+    assert bench.accuracy_at(0.25, figures) == pytest.approx(0.6)
+    assert bench.accuracy_at(0.25, {"accuracy_with_sums": 0.9}) is None
+    texts = ["1+1=2;#2", "#2", "#3", "1+2=4;#4"]
+    styles = bench._styles(texts, np.array([True, True, False, False]))
+    assert styles["with_running_sums"] == 0.5
+    # At the share that was found it is the accuracy.
+    assert bench.accuracy_at(0.5, styles) == 0.5
 
 
 def test_the_command_trains_once_and_returns_rows(tmp_path, monkeypatch):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ from rlcore.data.tokenizers import ByteTokenizer
 from rlcore.data.tokenizers.chat import encode_chat
 from rlcore.errors import ConfigError
 from rlcore.inference.config import EngineConfig, SamplingParams
+from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM
+from rlcore.inference.request import Request
 from rlcore.nn.transformer import Transformer, TransformerConfig, save_pretrained
 
 TEMPLATE = (
@@ -112,6 +116,26 @@ def test_standard_input_is_a_prompt_or_a_file(folder, llm, capsys, monkeypatch):
     assert json.loads(out)["text"] + "\n" == expected
 
 
+def test_a_person_is_told_that_a_prompt_is_awaited(folder, capsys, monkeypatch):
+    import io
+
+    typed = io.StringIO("hello\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", typed)
+    code, _, err = run(capsys, "generate", folder, "--max-new-tokens", 2, *SMALL)
+    assert (code, err) == (0, "type the prompt; Ctrl-D ends it\n")
+
+
+def test_the_longest_prompt_that_serve_allows_has_room(folder):
+    from experiments.cli_language import _load
+
+    engine = _load(folder, None, "cpu", None, None, 32_768 + 8192).engine
+    request = Request(prompt=[5] * 32_768, max_new_tokens=8192)
+    engine.submit(request).abort()
+    with pytest.raises(RequestError, match="can come to need"):
+        engine.submit(replace(request, max_new_tokens=8193 + 16))
+
+
 def test_a_message_is_laid_out_with_the_template(folder, llm, capsys):
     words = ("generate", folder, "hi", "--chat", "--json", "--max-new-tokens", 3)
     found = json.loads(run(capsys, *words, *SMALL)[1])
@@ -129,8 +153,12 @@ def test_a_message_is_laid_out_with_the_template(folder, llm, capsys):
         ('{"prompt": "a", "messages": []}', "either prompt or messages"),
         ('{"prompt": 5}', "prompt must be a text or a list of token ids"),
         ('{"messages": ["x"]}', "messages must be a list of objects"),
-        ('{"prompt": [300]}', "wanted a token id in 0..258"),
-        ('{"prompt": "\\ud83d"}', "lone surrogate"),
+        (
+            '{"prompt": "a"}\n{"prompt": [300]}',
+            "in.jsonl, line 2: prompt[0] is 300, wanted a token",
+        ),
+        ('{"prompt": "a"}\n\n{"prompt": []}', "in.jsonl, line 3: the prompt has no tokens"),
+        ('{"prompt": "\\ud83d"}', "in.jsonl, line 1: text holds the lone surrogate"),
     ],
 )
 def test_bad_files_are_refused_with_their_line(folder, capsys, tmp_path, text, message):
@@ -145,7 +173,9 @@ def test_bad_files_are_refused_with_their_line(folder, capsys, tmp_path, text, m
     ("words", "code", "message"),
     [
         (["x", "--file", "y"], 2, "a prompt or --file, not both"),
-        (["--file", "/nowhere"], 2, "/nowhere: cannot be read"),
+        (["--file", "/nowhere"], 2, "/nowhere: cannot be read (No such file or directory)"),
+        (["x", "--top-k", 1 << 31], 2, "sampling.top_k must be from 0 (keeps all) to 2147483647"),
+        (["x", "-n", 1 << 17], 2, "must be at most 65536, got 131072"),
         (["x", "--dtype", "int64"], 2, "--dtype 'int64'"),
         (["x", "--dtype", "nn"], 2, "--dtype 'nn'"),
         (["x", "--top-p", "1.5"], 2, "top_p"),
@@ -160,6 +190,19 @@ def test_wrong_usage_exits_with_its_code(folder, capsys, words, code, message):
     found, _, err = run(capsys, "generate", folder, *words, "--max-new-tokens", 1, *SMALL)
     assert found == code
     assert message in err
+
+
+def test_what_is_wrong_is_told_of_before_a_model_is_loaded(capsys, tmp_path):
+    (tmp_path / "dir").mkdir()
+    for words, message in (
+        (["--out", tmp_path / "dir"], "cannot be written (it is a folder)"),
+        (["--html", tmp_path / "no" / "x"], f"there is no folder {tmp_path / 'no'}"),
+        (["--temperature", "inf"], "got inf"),
+        (["--decoding", tmp_path / "no.yaml"], "no.yaml: no such file"),
+    ):
+        code, _, err = run(capsys, "generate", tmp_path / "never loaded", "x", *words)
+        assert code == 2
+        assert message in err
 
 
 def test_a_folder_that_is_no_model_exits_with_4(capsys, tmp_path):
@@ -251,6 +294,10 @@ def test_the_page_shows_alternatives_and_the_order_of_diffusion(folder, llm, cap
         values = [value for _, value in token.alternatives]
         assert values == sorted(values, reverse=True)
         assert token.log_prob <= values[0] + 1e-5
+        if token.rank is None:
+            assert token.log_prob <= values[-1] + 1e-5
+        else:
+            assert token.log_prob == pytest.approx(values[token.rank - 1], abs=1e-5)
         assert token.drawn_log_prob is not None
     diffusion = make_folder(tmp_path / "diffusion", causal=False)
     settings = tmp_path / "decoding.yaml"
@@ -263,8 +310,6 @@ def test_the_page_shows_alternatives_and_the_order_of_diffusion(folder, llm, cap
 
 
 def test_forks_of_a_trace_are_branches_of_the_page(llm):
-    from rlcore.inference.request import Request
-
     engine = llm.engine
     handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=40, keep=True))
     for _ in range(4):
@@ -394,6 +439,8 @@ def test_commands_of_a_conversation(llm, tmp_path):
         ("/html", "/html wants a file name"),
         ("/html /nowhere/x", "cannot be written"),
         ("/set 'x", "/set wants one of"),
+        ('/set temperature "x', "temperature wants a number"),
+        ("/set top_k 99999999999999999999", "sampling.top_k must be from 0"),
         ("x" * 5000, "error: "),
         ("\ud83d", "lone surrogate"),
     ],
@@ -402,6 +449,38 @@ def test_what_is_wrong_is_said_and_the_conversation_goes_on(llm, line, message):
     talk = Talk(llm).lines("a", line, "b")
     assert message in talk.said
     assert len(talk.chat.turns) == 2
+    talk.chat.close()
+
+
+@pytest.mark.parametrize("change", ["/set temperature 0.5", "/stats"])
+def test_a_message_that_does_not_fit_forgets_nothing(llm, change):
+    talk = Talk(llm).lines("a", change, "/set max_new_tokens 1000000", "too much")
+    assert "the answer up to 1000000: request" in talk.said
+    assert "/new begins anew" in talk.said
+    talk.lines("/set max_new_tokens 6", "b")
+    first, second = talk.chat.turns
+    whole = [*first.sent, *first.ids, *second.sent, *second.ids]
+    raw = llm.model(torch.tensor([whole])).detach()[0].log_softmax(-1)
+    start = len(whole) - len(second.ids)
+    law = [float(raw[start - 1 + n, i]) for n, i in enumerate(second.ids)]
+    assert len(second.ids) > 0
+    assert second.raw_log_probs == pytest.approx(law, abs=1e-4)
+    talk.chat.close()
+
+
+def test_an_answer_of_logits_that_are_no_numbers_is_forgotten(llm):
+    weight = llm.model.embed.weight
+    with torch.no_grad():
+        before = weight[ord("z")].clone()
+        weight[ord("z")] = float("nan")
+    try:
+        talk = Talk(llm).lines("a", "z", "b")
+    finally:
+        with torch.no_grad():
+            weight[ord("z")] = before
+    assert "error: the model's logits are not finite; this answer is forgotten" in talk.said
+    assert len(talk.chat.turns) == 2
+    assert all(math.isfinite(v) for turn in talk.chat.turns for v in turn.raw_log_probs)
     talk.chat.close()
 
 

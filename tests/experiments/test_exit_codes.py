@@ -190,3 +190,28 @@ def test_other_system_errors_are_bugs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_invoke", fail)
     with pytest.raises(OSError, match="Bad file descriptor"):
         cli.main(["ls"])
+
+
+def test_a_full_disk_is_told_of_with_the_folder_that_was_to_be_made(
+    folder: Path, repo_root: Path
+) -> None:
+    (folder / "input.txt").write_text("to be or not to be\n" * 500)
+    words = ("data", "tokenize", "input.txt", "--out", "tokens")
+    code, err = rlcore(repo_root, *words, limit=1000)
+    assert (code, last_line(err)) == (cli.FAILED, "error: tokens: File too large")
+    assert rlcore(repo_root, *words) == (0, ""), "what a failed command leaves is no hindrance"
+
+
+def test_a_standard_output_that_is_full_is_told_of_once(folder: Path, repo_root: Path) -> None:
+    path = f"{repo_root}:{os.environ.get('PYTHONPATH', '')}"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.cli", "list", "agents"],
+            env={**os.environ, "PYTHONPATH": path},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (cli.FAILED, "error: No space left on device\n")

@@ -79,17 +79,16 @@ def test_each_band_of_probability_has_its_colour():
 
 
 def test_the_pointer_shows_raw_and_drawn_log_probability_and_rank():
-    token = Token(
-        7, "b", log_prob=-1.25, drawn_log_prob=-0.5, alternatives=(("a", -0.5), ("b", -1.25))
-    )
+    others = (("\\xe2", -0.5), ("\n", -1.25))
+    token = Token(7, "\n", log_prob=-1.25, drawn_log_prob=-0.5, alternatives=others, rank=2)
     tip = page_of(Branch([token])).find("text")[1].find("t")[0].attributes["data-tip"]
     assert tip.split("\n") == [
-        "id 7  'b'",
+        r"id 7  '\u000a'",
         "p 0.2865  log p -1.2500",
         "drawn with log p -0.5000",
         "rank 2",
-        "  0.6065  'a'",
-        "  0.2865  'b'",
+        r"  0.6065  '\xe2'",
+        r"  0.2865  '\u000a'",
     ]
     beyond = Token(1, "z", log_prob=-9.0, alternatives=(("a", -0.5),))
     assert (

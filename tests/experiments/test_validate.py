@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from experiments import registry
+from experiments import cli, registry
 from experiments.errors import ConfigProblems
 from experiments.explain import explain, known_settings, settings
 from experiments.json_schema import schema_text
 from experiments.validate import ResolvedConfig, load_config
 from experiments.yaml_writer import to_yaml
-from rlcore.errors import ConfigError, MissingDependencyError
+from rlcore.errors import ConfigError, DataError, MissingDependencyError
 from rlcore.learners.config import AdamConfig, RMSPropConfig
 
 CONFIGS = sorted((Path(__file__).parents[2] / "experiments/configs").rglob("*.yaml"))
@@ -264,3 +264,34 @@ def test_a_module_that_fails_is_a_problem_with_its_place(
     assert words in str(caught.value)
     if "import" not in text:
         assert "broken_worlds.py, line 1)" in str(caught.value)
+
+
+def test_a_data_set_is_looked_into_before_a_run_begins(tmp_path: Path) -> None:
+    text = tmp_path / "input.txt"
+    text.write_text("to be or not to be " * 200)
+    assert cli.main(["data", "tokenize", str(text), "--out", str(tmp_path / "plain")]) == 0
+    for data, agent, message in (
+        ("plain", "", ""),
+        ("nowhere", "", "no token data set .*make one with: rlcore data"),
+        ("plain", "objective: diffusion, ", "'diffusion' needs a mask token"),
+        ("plain", "pretrained: models/none, ", "models/none is no model folder"),
+    ):
+        file = tmp_path / "file.yaml"
+        file.write_text(
+            f"rlcore: 1\nname: lm\ndata: {{path: {tmp_path / data}, length: 16, rows: 2}}\n"
+            f"agent: {{type: lm, {agent}network: {{dim: 8, layers: 1, heads: 1}}}}\n"
+            "learner: {optimizer: {type: sgd, lr: 0.1}}\n"
+            "runtime: {placement: inline, schedule: serial}\nstop: {updates: 2}\n"
+        )
+        load_config(file)  # a file may be written before its data is made
+        if not message:
+            load_config(file, try_out=True)
+        elif data == "nowhere":
+            with pytest.raises(DataError, match=message):
+                load_config(file, try_out=True)
+        else:
+            with pytest.raises(ConfigProblems, match=message) as caught:
+                load_config(file, try_out=True)
+            (problem,) = caught.value.problems
+            assert problem.path == ("agent",)
+            assert problem.place is not None

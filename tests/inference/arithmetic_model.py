@@ -181,6 +181,7 @@ def check_counts(engine: Engine) -> None:
     samples: set[Sample] = set(scheduler.samples.values())
     for stretch in {s for sample in samples for s in sample.stretches()}:
         blocks = stretch.blocks
+        assert stretch.computed == sum(stretch.fills)
         if stretch in seated:
             branch = seated[stretch]
             own = slice(branch.base, scheduler.rows.width[branch.row])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -16,6 +19,7 @@ from rlcore.inference.errors import (
     RequestTooLargeError,
 )
 from rlcore.inference.request import Request
+from rlcore.inference.runner import KVPool
 from rlcore.nn.transformer import Transformer, TransformerConfig
 from tests.inference.arithmetic_model import (
     ArithmeticRunner,
@@ -203,6 +207,7 @@ def test_wrong_requests_are_refused_by_name() -> None:
         ({"prompt": [1], "max_new_tokens": 0}, "max_new_tokens of a request must be >= 1, got 0"),
         ({"prompt": [1], "n": 0}, "n of a request"),
         ({"prompt": [1], "max_path_tokens": 0}, "max_path_tokens"),
+        ({"prompt": [1], "n": 1 << 17}, "n of a request must be at most 65536, got 131072"),
         ({"prompt": [1], "stop_sequences": [[]]}, "empty"),
         ({"prompt": [1, 99]}, r"prompt\[1\] is 99, wanted a token id in 0..31"),
         ({"prompt": [1], "stop_ids": [-1]}, r"stop_ids\[0\] is -1"),
@@ -223,9 +228,28 @@ def test_wrong_requests_are_refused_by_name() -> None:
                   {"weight_update": "now"}, {"cuda_graph_buckets": (0, 1)}):  # fmt: skip
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             EngineConfig(**wrong)
+    model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1))
+    with pytest.raises(ConfigError, match=r"num_blocks=1000000000000 takes .* wanted at most"):
+        Engine(model, EngineConfig(num_blocks=10**12))
     model = Transformer(TransformerConfig(vocab_size=8, dim=8, layers=1, heads=1, causal=False))
     with pytest.raises(ConfigError, match="causal"):
         Engine(model)
+
+
+def test_the_pool_takes_memory_only_where_it_is_written() -> None:
+    shape = TransformerConfig(vocab_size=8, dim=64, layers=4, heads=2)
+    before = resident()
+    pool = KVPool(shape, 40_000, 16, torch.float32, torch.device("cpu"))
+    assert pool.keys.nbytes + pool.values.nbytes > 1.3e9
+    assert resident() - before < 5e7, "a pool that nothing was written to takes memory"
+    pool.keys[2, 7] = 1.0
+    assert float(pool.keys[2, 7].sum()) == 16 * 64
+    assert float(pool.keys[2, 8].abs().max()) == float(pool.values[3, -1].abs().max()) == 0.0
+
+
+def resident() -> int:
+    """The bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_wrong_forks_and_joins_are_refused_by_name() -> None:

@@ -90,7 +90,7 @@ class Machine:
             for handle in handles
             for sample in handle._samples
             for branch in sample.branches
-            if branch.state in states and sample in self.engine._handles
+            if branch.state in states and sample in self.engine._running
         ]
 
     def fork(self) -> None:
@@ -150,7 +150,7 @@ class Machine:
             self.sessions.append((self.engine.open_session(sampling=params, stop_ids=[STOP]), seed))
         elif idle:
             session, seed = self.r.choice(idle)
-            if session._handle is not None and session._handle.sample.root.state is not State.HELD:
+            if session._handle is not None and session._handle.root._branch.state is not State.HELD:
                 with pytest.raises(EngineError, match="reopened"):
                     session.send([1], 1)
                 self.sessions.remove((session, seed))

@@ -81,3 +81,25 @@ def test_greedy_tokens_do_not_depend_on_the_bucket() -> None:
     ]
     alone = [generate(model, [request])[0].ids.tolist() for request in requests]
     assert [trace.ids.tolist() for trace in generate(model, requests)] == alone
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shared_blocks_are_read_once_and_change_no_law(dtype: torch.dtype) -> None:
+    """Eight samples of a long prompt, with others that come and go beside them."""
+    model = model_on_gpu(dtype)
+    long = torch.randint(512, (700,), generator=torch.Generator().manual_seed(1)).tolist()
+    requests = [
+        Request(prompt=long, max_new_tokens=60, n=8, sampling=SamplingParams(seed=3)),
+        *mixed_requests(6, vocab=512),
+        Request(prompt=[*long[:650], 7], max_new_tokens=30, n=3),
+    ]
+    engine = Engine(model, EngineConfig(num_blocks=1024, max_rows=32))
+    ours = engine.generate(requests)
+    assert any(key.own for key in engine.runner.captured)
+    apart = Engine(model, EngineConfig(num_blocks=1024, max_rows=32, cascade=False))
+    wanted = apart.generate(requests)
+    assert not any(key.own for key in apart.runner.captured)
+    for a, b in zip(ours, wanted, strict=True):
+        if dtype == torch.float32:
+            assert a.ids.tolist() == b.ids.tolist()
+        assert trace_gap(model, a) < (1e-3 if dtype == torch.float32 else 0.16)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from rlcore.data.tokenizers import ByteTokenizer, TokenizerError
-from rlcore.errors import CheckpointError, ConfigError
-from rlcore.inference.config import EngineConfig
+from rlcore.errors import CheckpointError, ConfigError, NonFiniteError
+from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
 from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM
@@ -50,6 +52,49 @@ def greedy(model, prompt, count):
         log_probs.append(float(law.max()))
         ids.append(int(law.argmax()))
     return ids[len(prompt) :], log_probs
+
+
+def test_names_of_the_package_load_without_torch():
+    """``from rlcore.inference import LLM`` is how others come here; settings need no torch."""
+    code = (
+        "import sys; from rlcore.inference import EngineConfig, SamplingParams; "
+        "assert 'torch' not in sys.modules; import rlcore.inference as i; "
+        "print([getattr(i, name).__name__ for name in i.__all__])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "['LLM', 'Engine', 'EngineConfig', 'Generated', 'Request', 'SamplingParams']"
+    )
+    with pytest.raises(ImportError, match="Nothing"):
+        from rlcore.inference import Nothing  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"temperature": -1.0}, "sampling.temperature must be 0 .* or from 1e-06 to 1e.06, got -1"),
+        ({"temperature": 1e-40}, "got 1e-40"),
+        ({"temperature": float("nan")}, "got nan"),
+        ({"temperature": float("inf")}, "got inf"),
+        ({"top_k": -1}, "sampling.top_k must be from 0 .* to 2147483647, got -1"),
+        ({"top_k": 1 << 31}, "got 2147483648"),
+        ({"top_p": 0.0}, r"sampling.top_p must lie in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, "got 1.5"),
+        ({"top_p": float("nan")}, "got nan"),
+        ({"repetition_penalty": 1e-300}, "must be from 0.001 to 1000, got 1e-300"),
+        ({"repetition_penalty": float("nan")}, "got nan"),
+    ],
+    ids=str,
+)
+def test_settings_that_no_law_can_have_are_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        SamplingParams(**setting)
+
+
+def test_the_coldest_temperature_takes_the_most_probable_token(llm):
+    coldest = llm.generate(PROMPTS, max_new_tokens=8, temperature=1e-6, seed=3)
+    greedy = llm.generate(PROMPTS, max_new_tokens=8, temperature=0.0)
+    assert [a.token_ids for a in coldest] == [a.token_ids for a in greedy]
 
 
 def assert_clean(llm):
@@ -206,10 +251,33 @@ def test_a_folder_gives_model_tokenizer_and_end_tokens(tmp_path):
     wanted = LLM(model, TOKENIZER, engine=SMALL).generate(["x"], temperature=0.0, max_new_tokens=5)
     found = llm.generate(["x"], temperature=0.0, max_new_tokens=5)
     assert found[0].log_probs == pytest.approx(wanted[0].log_probs, abs=1e-5)
-    for bad in ('{"eos_token_id": "x"}', '{"eos_token_id": [-1]}', "{", "[" * 10**5):
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"eos_token_id": [9, 7]}))
+    assert LLM(tmp_path, device="cpu", engine=SMALL).stop_ids == (3, 4, 7, 9, 256)
+    for bad in (
+        '{"eos_token_id": "x"}', '{"eos_token_id": [-1]}', '{"eos_token_id": 258}', "{", "[" * 10**5
+    ):  # fmt: skip
         (tmp_path / "generation_config.json").write_text(bad)
         with pytest.raises(CheckpointError, match=r"generation_config\.json"):
             LLM(tmp_path, device="cpu", engine=SMALL)
+
+
+def test_logits_that_are_no_numbers_are_told_of(llm):
+    broken = make_model()
+    with torch.no_grad():
+        broken.embed.weight[7] = float("nan")
+    found = LLM(broken, TOKENIZER, engine=SMALL)
+    with pytest.raises(NonFiniteError, match=r"prompt 1, sample 0: .* of new token 0 .* is nan"):
+        found.generate([[1, 2], [6, 7]], max_new_tokens=3, seed=2)
+    assert_clean(found)
+    shared = list(range(20, 60))
+    with pytest.raises(NonFiniteError):
+        found.generate([[*shared, 7, 8]], max_new_tokens=3)
+    (after,) = found.generate([[*shared, 9, 8]], max_new_tokens=3, temperature=0.0)
+    assert (after.token_ids, after.log_probs) == (
+        greedy(broken, [*shared, 9, 8], 3)[0],
+        pytest.approx(greedy(broken, [*shared, 9, 8], 3)[1]),
+    )
 
 
 def test_a_module_is_not_converted_in_silence(model):
@@ -274,6 +342,38 @@ def test_settings_of_the_other_kind_of_model_are_refused(option, llm):
         llm.generate([[1]], decoding={})
     with pytest.raises(ConfigError, match="wanted a causal model"):
         diffusion.engine  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("prompt", "option", "message"),
+    [
+        ([[1], [5, 258]], {}, r"prompt 1: prompt\[1\] is 258, wanted a token id in 0..257"),
+        ([[10**30]], {}, r"prompt 0: prompt\[0\] is 10+, wanted"),
+        ([[3], [257]], {}, "prompt 1 holds the mask token 257"),
+        ([[3]], {"n": 0}, "got n=0 and"),
+        ([[3]], {"n": 1 << 17}, "n from 1 to 65536"),
+        ([[3]], {"max_new_tokens": 0}, "max_new_tokens=0"),
+        ([[3]], {"max_new_tokens": 1 << 15}, "max_new_tokens from 1 to 32767"),
+    ],
+)
+def test_what_no_masked_diffusion_model_can_answer_is_refused(prompt, option, message):
+    with pytest.raises(RequestError, match=message):
+        LLM(make_model(causal=False), engine=SMALL).generate(prompt, **option)
+
+
+def test_a_stop_text_cuts_the_tokens_of_a_masked_diffusion_answer_too():
+    llm = LLM(make_model(causal=False), TOKENIZER, engine=SMALL)
+    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 1, "decoding": DECODING}
+    (whole,) = llm.generate(["x"], **options)
+    place = next(n for n in range(4, 20) if 32 < whole.token_ids[n] < 127)
+    stop = chr(whole.token_ids[place])
+    place = whole.token_ids.index(ord(stop))
+    (cut,) = llm.generate(["x"], stop=["never there", stop], **options)
+    assert cut.token_ids == whole.token_ids[: place + 1]
+    assert cut.text == TOKENIZER.decode(cut.token_ids[:-1], errors="replace")
+    assert cut.log_probs == whole.log_probs[: place + 1]
+    assert cut.commit_steps == whole.commit_steps[: place + 1]
+    assert cut.finish_reason == "stop"
 
 
 # -- scoring and progress -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from rlcore.ops.fused_linear import linear_add, norm_gated_linear, norm_linear
 from rlcore.ops.fused_linear_triton import Tiling, fused_linear_triton
 from tests.ops.triton_devices import DEVICES, LIMITS, dtypes_of, relative_l2
 
-ROWS = [1, 3, 5, 16, 33, 130]
+ROWS = [1, 3, 5, 16, 33, 130, 700]
 
 
 def inputs(rows: int, seed: int, dim: int = 96, out: int = 40, dtype=torch.float64, device="cpu"):
@@ -62,7 +62,8 @@ def test_kernels_equal_float64(rows: int, dim: int, out: int, device: str) -> No
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    "tile", [Tiling(1, 4, 64, 4), Tiling(16, 16, 64, 4), Tiling(32, 64, 32, 4)]
+    "tile",
+    [Tiling(1, 4, 64, 4), Tiling(16, 16, 64, 4), Tiling(32, 64, 32, 4), Tiling(128, 64, 64, 8)],
 )
 def test_every_tile_computes_the_same(tile: Tiling, device: str) -> None:
     t = inputs(21, 2, 96, 40, torch.float32, device)

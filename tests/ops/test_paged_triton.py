@@ -85,25 +85,37 @@ def test_lists_may_be_views_with_gaps(new: int, device: str) -> None:
 
 
 def family(
-    seed: int, groups: tuple[tuple[int, int], ...], lone: int, block: int, device: str
+    seed: int, groups: tuple[tuple[int, int], ...], lone: int, block: int, device: str, size: int
 ) -> tuple[PoolBuilder, PagedBatch]:
-    """Groups of ``(shared blocks, rows)`` and rows of their own; one group is padding."""
+    """Groups of ``(shared blocks, rows)`` in pieces of ``size`` entries, and rows of their own."""
     build = PoolBuilder(seed, block, 800)
-    members, blocks, skip = [], [], []
+    members: list[list[int]] = []
+    bounds, place, skip, pieces, own = [], [], [], [], []
     for shared, width in groups:
         common = build.ragged(shared)
-        members.append(list(range(len(build.rows), len(build.rows) + width)))
-        for _ in range(width):
-            build.row(common + build.ragged(build.number(0, 3)), 1)
+        rows = list(range(len(build.rows), len(build.rows) + width))
+        firsts = range(0, shared, size)
+        for number, first in enumerate(firsts):
+            members.append(rows)
+            bounds.append([first, min(first + size, shared)])
+            place.append(number)
+        for _ in rows:
+            own.append(build.number(0, 3))
+            build.row(common + build.ragged(own[-1]), 1)
             skip.append(shared)
-        blocks.append(shared)
+            pieces.append(len(firsts))
     for _ in range(lone):
         build.row(build.ragged(2), 1)
+        own.append(2)
         skip.append(0)
-    width = max(map(len, members))
-    padded = [rows + [-1] * (width - len(rows)) for rows in members] + [[-1] * width]
+        pieces.append(0)
+    widest = max(map(len, members)) + 1
+    padded = [rows + [-1] * (widest - len(rows)) for rows in members] + [[-1] * widest] * 2
+    numbers = (padded, [*bounds, [0, 0], [3, 3]], [*place, 0, 0], skip, pieces)
     prefix = SharedPrefix(
-        *(torch.tensor(x, dtype=torch.int32, device=device) for x in (padded, [*blocks, 0], skip))
+        *(torch.tensor(x, dtype=torch.int32, device=device) for x in numbers),
+        most_pieces=max(pieces) + 1,
+        most_own=max(own) + 1,
     )
     return build, build.batch(device, prefix)
 
@@ -111,33 +123,37 @@ def family(
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shape", [(2, 2, 32), (6, 2, 64), (8, 1, 128)])
 @pytest.mark.parametrize("block", [16, 5])
+@pytest.mark.parametrize("divided", [False, True])
 def test_shared_blocks_change_nothing_but_the_cost(
-    shape: tuple[int, int, int], block: int, device: str
+    shape: tuple[int, int, int],
+    block: int,
+    divided: bool,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    build, batch = family(shape[2], ((40, 4), (2, 1), (1, 3)), 2, block, device)
+    """Rows' own parts in one program, which takes the pieces in, or in several, merged after."""
+    if divided:
+        monkeypatch.setattr(paged_triton, "own_parts", lambda *_: 3)
+    build, batch = family(shape[2], ((40, 4), (2, 1), (1, 3)), 2, block, device, size=7)
     check(build, batch, shape, device)
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_shared_blocks_are_read_by_the_group_alone(device: str) -> None:
     """The rows' own part starts after the shared blocks; the group's result is used."""
-    build, batch = family(7, ((12, 3),), 0, 16, device)
+    build, batch = family(7, ((12, 3),), 0, 16, device, size=12)
     q = build.queries(2, 32, torch.float32, device)
     keys, values = (build.pool(2, 32, torch.float32, device) for _ in range(2))
     whole = paged_attention(q, keys, values, batch, backend="triton")
     assert batch.prefix is not None
-    nothing = SharedPrefix(
-        batch.prefix.members, torch.zeros_like(batch.prefix.blocks), batch.prefix.skip
-    )
-    fields = (batch.query_starts, batch.block_table, batch.block_fill, batch.slots)
-    alone = PagedBatch(*fields, 1, batch.max_blocks, nothing)
-    room = paged_triton.parts_room
-    paged_triton.parts_room = lambda *a: tuple(x.fill_(-torch.inf) for x in room(*a))  # type: ignore[assignment]
-    try:
-        private = paged_attention(q, keys, values, alone, backend="triton")
-    finally:
-        paged_triton.parts_room = room
-    assert not torch.allclose(whole, private, equal_nan=True)
+    without = replace(batch.prefix, pieces=torch.zeros_like(batch.prefix.pieces))
+    private = paged_attention(q, keys, values, replace(batch, prefix=without), backend="triton")
+    assert not torch.allclose(whole, private)
+    # What is left is the rows' own entries.
+    fill = batch.block_fill.clone()
+    fill[:, :12] = 0
+    own = paged_attention(q, keys, values, replace(batch, block_fill=fill, prefix=None))
+    assert relative_l2(private, own) <= LIMITS[torch.float32]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -164,7 +180,7 @@ def test_padded_rows_get_zeros_and_rows_without_tokens_nothing(device: str) -> N
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_captured_step_follows_its_tables(shared: bool) -> None:
     """Lists that grow between replays are read on the device: no number is baked in."""
-    build, batch = family(9, ((20, 4),), 1, 16, "cuda")
+    build, batch = family(9, ((20, 4),), 1, 16, "cuda", size=8)
     if not shared:
         fields = (batch.query_starts, batch.block_table, batch.block_fill, batch.slots)
         batch = PagedBatch(*fields, 1, batch.max_blocks)
@@ -183,3 +199,32 @@ def test_a_captured_step_follows_its_tables(shared: bool) -> None:
             *(x.double().cpu() for x in (q, keys, values)), on_cpu(batch), backend="torch"
         )
         assert relative_l2(out, wanted) <= 2e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("parts", [1, 3])
+def test_pieces_that_start_early_wait_for_their_inputs(
+    parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call feeds the next; the rows' own kernel runs beside that of the pieces."""
+    monkeypatch.setattr(paged_triton, "own_parts", lambda *_: parts)
+    build, batch = family(5, ((90, 8), (60, 5)), 3, 16, "cuda", size=8)
+    q = build.queries(8, 64, torch.bfloat16, "cuda")
+    keys, values = (build.pool(8, 64, torch.bfloat16, "cuda") for _ in range(2))
+
+    def chain() -> torch.Tensor:
+        x = q
+        for _ in range(12):
+            x = 4.0 * paged_attention(x, keys, values, batch, backend="triton")
+        return x
+
+    wanted = chain()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = chain()
+    for _ in range(200):
+        found.zero_()
+        graph.replay()
+        assert torch.equal(found, wanted)

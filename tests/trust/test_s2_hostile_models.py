@@ -256,6 +256,17 @@ def test_loops_pipes_and_missing_files_are_refused(tmp_path: Path) -> None:
         from_pretrained(tmp_path / "m")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path, value: float, dtype: Any) -> None:
+    write_model(tmp_path)
+    tensors = {name: tensor.to(dtype) for name, tensor in load_tensors(tmp_path / WEIGHTS).items()}
+    tensors[QKV][3, 5] = value
+    save_tensors(tmp_path / WEIGHTS, tensors)
+    with pytest.raises(CheckpointError, match=rf"tensor {QKV} holds {value} at \[3, 5\], wanted"):
+        from_pretrained(tmp_path)
+
+
 def raw_header(entries: dict[str, Any], data: int) -> bytes:
     header = json.dumps(entries).encode()
     return len(header).to_bytes(8, "little") + header + b"\0" * data

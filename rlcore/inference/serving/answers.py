@@ -196,12 +196,16 @@ class Answers:
         }
 
     def _spell(self, token: int) -> str:
-        """Return a token's text; where it is part of a character, its bytes as escapes."""
-        data = token_bytes(self.tokenizer, token)
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            return "".join(f"\\x{value:02x}" for value in data)
+        return token_text(self.tokenizer, token)
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """Return a token's text; where it is part of a character, its bytes as escapes."""
+    data = token_bytes(tokenizer, token)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return "".join(f"\\x{value:02x}" for value in data)
 
 
 def token_bytes(tokenizer: Tokenizer, token: int) -> bytes:

@@ -10,10 +10,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from rlcore.data.tokenizers import Tokenizer
 from rlcore.errors import MissingDependencyError, RlcoreError
-from rlcore.inference.errors import RequestError
+from rlcore.inference.errors import RequestError, RequestTooLargeError
 from rlcore.inference.request import Request
 from rlcore.inference.service import Delta, EngineService, Failure, Ticket
 from rlcore.inference.serving.answers import Answers, Choice
@@ -52,10 +53,10 @@ class Server:
             "/v1/completions": read_completion,
             "/v1/chat/completions": read_chat,
         }
-        self._gets: dict[str, Callable[[], Any]] = {
-            "/v1/models": self._models,
-            f"/v1/models/{config.model_name}": self._model,
-        }
+        self._gets: dict[str, Callable[[], Any]] = {"/v1/models": self._models}
+        name = config.model_name
+        for spelling in (name, quote(name), quote(name, safe="")):  # clients escape or do not
+            self._gets[f"/v1/models/{spelling}"] = self._model
         self._clients: dict[asyncio.Task[None], bool] = {}
         self._listener: asyncio.Server | None = None
         self._draining = False
@@ -73,10 +74,9 @@ class Server:
         return str(host), int(port)
 
     async def drain(self) -> None:
-        """Take no more requests, let running ones end in time, cancel the rest."""
+        """Let running requests end in time, cancel the rest; new ones are told to go elsewhere."""
         self._draining = True
-        if self._listener is not None:
-            self._listener.close()
+        LOG.info("draining: %d requests run, %d wait", self._gate.running, self._gate.waiting)
         for client, busy in self._clients.items():
             if not busy:
                 client.cancel()
@@ -85,7 +85,9 @@ class Server:
         await self.drop_all()
 
     async def drop_all(self) -> None:
-        """Cancel all requests and end all connections."""
+        """Listen no more, cancel all requests and end all connections."""
+        if self._listener is not None:
+            self._listener.close()
         for client in self._clients:
             client.cancel()
         if self._clients:
@@ -119,6 +121,8 @@ class Server:
             request = await connection.read()
         except HttpError as error:
             await self._refuse(connection, error, keep_alive=False)
+            if error.status != 408:
+                await connection.discard_input()
             return False
         if request is None:
             return False
@@ -133,7 +137,7 @@ class Server:
         keep = request.keep_alive
         try:
             keep = await self._dispatch(connection, request)
-            return 200, keep
+            return connection.status, keep
         except HttpError as error:
             keep = keep and not error.close and not connection.begun
             await self._refuse(connection, error, keep_alive=keep)
@@ -337,8 +341,10 @@ def _without_stop(event: Delta, stop_ids: tuple[int, ...]) -> tuple[list[int], l
 
 
 def _as_http(error: Exception) -> HttpError:
-    if isinstance(error, RequestError):
+    if isinstance(error, RequestTooLargeError):
         return HttpError(400, str(error), code="context_length_exceeded")
+    if isinstance(error, RequestError):
+        return HttpError(400, str(error), param="prompt")
     if isinstance(error, RlcoreError):
         return HttpError(503, str(error), kind="server_error")
     return HttpError(500, "the engine failed", kind="server_error")
@@ -347,8 +353,9 @@ def _as_http(error: Exception) -> HttpError:
 def _check_method(request: HttpRequest, wanted: str) -> None:
     if request.method != wanted:
         raise HttpError(
-            405, f"{request.path} wants {wanted}, got {request.method}", headers={"Allow": wanted}
-        )
+            405, f"{request.path} wants {wanted}, got {request.method}", headers={"Allow": wanted},
+            close=request.method == "HEAD",  # to which no body belongs
+        )  # fmt: skip
 
 
 def _digest(text: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -80,7 +79,8 @@ class Fields:
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """Return a finite number in ``[low, high]``."""
         value = self._left.pop(name, default)
-        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+        # Compared before it is made a float, which a long integer cannot become.
+        if type(value) not in (int, float) or not low <= value <= high:
             wrong(self._place + name, value, f"a number from {low:g} to {high:g}")
         return float(value)
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ REASONS = {
     503: "Service Unavailable", 505: "HTTP Version Not Supported",
 }  # fmt: skip
 MAX_HEADERS = 100
+_DISCARDED_BODIES = 4
 _REQUEST = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) (HTTP/\d\.\d)")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*?)[ \t]*")
 
@@ -91,6 +93,9 @@ class Connection:
         reader: What the client sends; its buffer must hold ``max_header_bytes``.
         writer: What it is sent.
         limits: Sizes and times.
+
+    Attributes:
+        status: Of the last answer.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class Connection:
         self._reader, self._writer, self._limits = reader, writer, limits
         self._begun = False
         self._early = b""
+        self.status = 0
         writer.transport.set_write_buffer_limits(high=64 << 10)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -173,6 +179,20 @@ class Connection:
             if len(self._early) > self._limits.max_header_bytes:
                 return
 
+    async def discard_input(self) -> None:
+        """Take what a refused client still sends, so that it comes to read the answer.
+
+        Closed with bytes unread, a connection is reset, and the answer is lost with it. Size and
+        time are limited.
+        """
+        self._early = b""
+        left = _DISCARDED_BODIES * self._limits.max_body_bytes
+        with suppress(TimeoutError, ConnectionError):
+            self._writer.write_eof()
+            async with asyncio.timeout(self._limits.header_timeout):
+                while left > 0 and (more := await self._reader.read(1 << 16)):
+                    left -= len(more)
+
     # -- writing ----------------------------------------------------------------------------------
 
     async def send_json(
@@ -183,6 +203,7 @@ class Connection:
         Raises:
             ConnectionError: The client is gone, or takes nothing.
         """
+        self.status = status
         body = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
         data = body.encode("utf-8", "replace")
         fields = {"Content-Type": "application/json", "Content-Length": str(len(data))}
@@ -194,7 +215,7 @@ class Connection:
         Raises:
             ConnectionError: The client is gone.
         """
-        self._begun = True
+        self._begun, self.status = True, 200
         fields = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
         head = _head_of(200, {**fields, "Transfer-Encoding": "chunked"}, keep_alive=False)
         await self._write(head)

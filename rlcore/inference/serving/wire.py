@@ -14,7 +14,13 @@ from typing import Any, Literal
 
 from rlcore.data.tokenizers import Tokenizer, TokenizerError
 from rlcore.data.tokenizers.chat import encode_chat
-from rlcore.inference.config import SamplingParams
+from rlcore.inference.config import (
+    MAX_PENALTY,
+    MAX_TOP_K,
+    MIN_PENALTY,
+    MIN_TEMPERATURE,
+    SamplingParams,
+)
 from rlcore.inference.prompts import encode_prompt
 from rlcore.inference.serving.config import ServeConfig
 from rlcore.inference.serving.fields import Fields, wrong
@@ -118,10 +124,10 @@ def read_chat(tree: Mapping[str, Any], tokenizer: Any, limits: ServeConfig) -> C
 def _call(fields: Fields, limits: ServeConfig, **given: Any) -> Call:
     n = fields.integer("n", 1, 1, limits.max_samples)
     sampling = SamplingParams(
-        temperature=fields.number("temperature", 1.0, 0.0, 100.0),
+        temperature=_temperature(fields),
         top_p=fields.number("top_p", 1.0, 1e-9, 1.0),
-        top_k=fields.integer("top_k", 0, 0, 1 << 30),
-        repetition_penalty=fields.number("repetition_penalty", 1.0, 1e-3, 1e3),
+        top_k=fields.integer("top_k", 0, 0, MAX_TOP_K),
+        repetition_penalty=fields.number("repetition_penalty", 1.0, MIN_PENALTY, MAX_PENALTY),
         seed=fields.integer("seed", secrets.randbelow(SEEDS), -SEEDS, SEEDS - 1),
     )
     stream = fields.boolean("stream")
@@ -148,6 +154,13 @@ def _call(fields: Fields, limits: ServeConfig, **given: Any) -> Call:
         )  # fmt: skip
     _check_sizes(call, limits)
     return call
+
+
+def _temperature(fields: Fields) -> float:
+    found = fields.number("temperature", 1.0, 0.0, 100.0)
+    if 0.0 < found < MIN_TEMPERATURE:
+        wrong("temperature", found, f"0, or a number from {MIN_TEMPERATURE:g}")
+    return found
 
 
 def _stream_options(fields: Fields, stream: bool) -> bool:

@@ -33,10 +33,15 @@ def inside(folder: Path, name: str) -> Path:
     path = folder / name
     try:
         real = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    except RuntimeError:
+        raise CheckpointError(f"{path}: cannot be read (a link to itself)") from None
     if not real.is_relative_to(folder.resolve()):
-        raise CheckpointError(f"{path}: is a link to {real}, outside the folder")
+        raise CheckpointError(
+            f"{path}: is a link to {real}, outside the folder; if you trust it, copy the folder "
+            f"with what it links to: cp -rL {folder} COPY"
+        )
     if not real.is_file():
         raise CheckpointError(f"{path}: is not a regular file")
     return path

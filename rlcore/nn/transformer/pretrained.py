@@ -43,7 +43,7 @@ def from_pretrained(
 
     Everything the folder says is checked before memory is taken: names, shapes and places of all
     tensors must be exactly those of the config. Files are mapped and copied piece by piece, so that
-    loading takes the model's own size.
+    loading takes the model's own size; every value must be finite.
 
     Args:
         directory: With ``config.json`` and ``model.safetensors``, or its shards and their index.
@@ -129,10 +129,24 @@ def _copy(file: MappedTensors, name: str, target: Tensor) -> None:
     source = file.view(name)
     rows = max(1, _CHUNK_ELEMENTS // max(1, source[:1].numel()))
     for start in range(0, source.shape[0], rows):
-        target[start : start + rows].copy_(source[start : start + rows])
+        part = source[start : start + rows]
+        _check_finite(part, file, name, start)
+        target[start : start + rows].copy_(part)
         if source.numel() > _CHUNK_ELEMENTS:
             file.release(name)
     file.release(name)
+
+
+def _check_finite(part: Tensor, file: MappedTensors, name: str, start: int) -> None:
+    """Refuse NaN and infinity: a model with one of them answers nonsense without an error."""
+    if not part.numel() or all(bool(end.isfinite()) for end in part.aminmax()):
+        return
+    place = (~part.isfinite()).nonzero()[0].tolist()
+    value = part[tuple(place)].item()
+    place[0] += start
+    raise CheckpointError(
+        f"{file.path}: tensor {name} holds {value} at {place}, wanted finite numbers alone"
+    )
 
 
 def save_pretrained(
@@ -157,7 +171,8 @@ def save_pretrained(
         The layout: ``llama``, ``qwen2``, ``qwen3``, ``qwen3_moe`` or ``llada``.
 
     Raises:
-        CheckpointError: No published layout holds this model, or its parameters differ in dtype.
+        CheckpointError: No published layout holds this model, its parameters differ in dtype, or
+            a file stands in the folder's place.
     """
     if not isinstance(module, Transformer):
         raise CheckpointError(f"wanted a Transformer to save, got {type(module).__name__}")
@@ -167,6 +182,8 @@ def save_pretrained(
         raise CheckpointError(f"wanted parameters of one floating-point dtype, got {dtypes}")
     dtype = str(dtypes.pop()).removeprefix("torch.")
     target = Path(directory).absolute()
+    if target.exists() and not target.is_dir():
+        raise CheckpointError(f"{target}: is a file, wanted a folder or a new name")
     target.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

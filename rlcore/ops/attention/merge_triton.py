@@ -17,11 +17,11 @@ tl: Any = None  # triton.language, bound when the kernel is built: kernels look 
 
 
 def _merge_kernel(  # type: ignore[no-untyped-def]
-    acc_ptr, top_ptr, total_ptr, starts_ptr, skip_ptr, out_ptr, heads, parts,
-    D: tl.constexpr, SHARED: tl.constexpr, PARTS: tl.constexpr, DIM: tl.constexpr,
+    acc_ptr, top_ptr, total_ptr, starts_ptr, pieces_ptr, out_ptr, heads, parts,
+    D: tl.constexpr, PIECES: tl.constexpr, PARTS: tl.constexpr, DIM: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    """One head of one row's new token; a row without a group has no shared parts."""
+    """One head of one row's new token; the first ``PIECES`` parts are there for shared pieces."""
     release_next(EARLY)
     wait_for_inputs(EARLY)
     row, head = tl.program_id(0), tl.program_id(1)
@@ -31,8 +31,8 @@ def _merge_kernel(  # type: ignore[no-untyped-def]
     part = tl.arange(0, PARTS)
     dim = tl.arange(0, DIM)
     there = part < parts
-    if SHARED > 0:
-        there = there & ((part >= SHARED) | (tl.load(skip_ptr + row) + part * 0 > 0))
+    if PIECES > 0:
+        there = there & ((part >= PIECES) | (part < tl.load(pieces_ptr + row)))
     at = (token * heads + head).to(tl.int64)
     top = tl.load(top_ptr + at * parts + part, mask=there, other=float("-inf"))
     total = tl.load(total_ptr + at * parts + part, mask=there, other=0.0)
@@ -51,22 +51,20 @@ def _kernel() -> Any:
     return jitted(_merge_kernel, release_next, wait_for_inputs)
 
 
-def merge_parts(
-    out: Tensor, room: tuple[Tensor, Tensor, Tensor], batch: PagedBatch, shared: int
-) -> Tensor:
+def merge_parts(out: Tensor, room: tuple[Tensor, Tensor, Tensor], batch: PagedBatch) -> Tensor:
     """Write the joined parts to ``out`` and return it.
 
     Args:
         out: ``[N, H, D]``.
-        room: Weighted values ``[N, H, P, D]``, largest scores (base 2) and sums ``[N, H, P]``.
+        room: Weighted values ``[N, H, P, D]``, largest scores (base 2) and sums ``[N, H, P]``;
+            shared pieces come first.
         batch: The rows, one new token each.
-        shared: How many leading parts are of shared blocks.
     """
     _, heads, dim = out.shape
-    parts = room[0].shape[2]
-    skip = None if batch.prefix is None else batch.prefix.skip
+    parts, prefix = room[0].shape[2], batch.prefix
     _kernel()[(batch.rows, heads)](
-        *room, batch.query_starts, skip, out, heads, parts, D=dim, SHARED=shared,
+        *room, batch.query_starts, None if prefix is None else prefix.pieces, out, heads, parts,
+        D=dim, PIECES=0 if prefix is None else prefix.most_pieces,
         PARTS=1 << (parts - 1).bit_length(), DIM=1 << (dim - 1).bit_length(), num_warps=1,
         **launch_options(out.device),
     )  # fmt: skip

@@ -40,21 +40,30 @@ class KVWrite(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefix:
-    """Groups of rows whose block lists start with the same blocks.
+    """Rows whose block lists begin with the same blocks, which are then read once for all of them.
 
-    It changes how the attention is computed, never its result: the shared blocks are read once for
-    a group. Groups may be padded: a group of ``blocks = 0`` or a member of -1 is not used.
+    It changes how the attention is computed, never its result. What a group of rows shares is cut
+    into pieces, each of which is some entries of the list and read for all its members at once.
 
     Attributes:
-        members: int32 ``[G, W]``, the rows of each group, -1 where it has fewer; every row is in
-            one group at most, and its list starts with the same ``blocks[g]`` blocks, alike filled.
-        blocks: int32 ``[G]``, how many leading blocks the group shares.
-        skip: int32 ``[R]``, how many leading blocks each row leaves to its group; 0 without one.
+        members: int32 ``[P, W]``, the rows of each piece, -1 where it has fewer; their lists have
+            the same blocks, alike filled, in the piece's entries.
+        bounds: int32 ``[P, 2]``, the piece's first entry and the one after its last; equal where a
+            piece is not used.
+        place: int32 ``[P]``, the number of the piece among those of its members.
+        skip: int32 ``[R]``, how many leading entries each row leaves to its pieces; 0 without any.
+        pieces: int32 ``[R]``, how many pieces that are.
+        most_pieces: At least the largest of ``pieces``.
+        most_own: At least the largest number of entries that a row keeps for itself.
     """
 
     members: Tensor
-    blocks: Tensor
+    bounds: Tensor
+    place: Tensor
     skip: Tensor
+    pieces: Tensor
+    most_pieces: int
+    most_own: int
 
 
 @dataclass(frozen=True, eq=False)

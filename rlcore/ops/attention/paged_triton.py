@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
 SHARED_TILE = 128
 """Slots of one step of a program that serves a group of rows."""
-SHARED_PROGRAMS = 528
-"""A shared list is divided until there are about this many programs: four a multiprocessor."""
+SHARED_WARPS = 4
+"""Warps of such a program."""
 PROGRAMS = {True: 2112, False: 1056}
 """Likewise a row's own list, by whether each query head has a key head of its own.
 
@@ -80,24 +80,32 @@ def _entries_used(fill_ptr, width, WIDTH: tl.constexpr):  # type: ignore[no-unty
 
 
 def _decode_kernel(  # type: ignore[no-untyped-def]
-    q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, skip_ptr,
-    out_ptr, acc_ptr, top_ptr, total_ptr, scale, width, first_part, all_parts,
+    q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, skip_ptr, pieces_ptr,
+    out_ptr, acc_ptr, top_ptr, total_ptr, scale, width, all_parts,
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
-    SKIP: tl.constexpr, WHOLE: tl.constexpr,
+    PIECES: tl.constexpr, WHOLE: tl.constexpr,
     QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, WIDTH: tl.constexpr,
     EARLY: tl.constexpr,
 ):  # fmt: skip
-    """One row's new token, one key head, one part of what the row sees by itself."""
+    """One row's new token, one key head, one part of what the row sees by itself.
+
+    Behind a kernel of up to ``PIECES`` shared pieces a row, a program that reads all of the row's
+    own part takes the pieces' results in.
+    """
     release_next(EARLY)
-    wait_for_inputs(EARLY)
+    if PIECES == 0:  # else that kernel has waited for the inputs before it let this one start
+        wait_for_inputs(EARLY)
     # Heads vary fastest: those of a row lie side by side in the pool.
     kv_head, row, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     token = tl.load(starts_ptr + row)
     if tl.load(starts_ptr + row + 1) == token:
+        if PIECES > 0:
+            wait_for_inputs(EARLY)
         return
     table_ptr += row * width
     fill_ptr += row * width
-    begin = tl.load(skip_ptr + row) if SKIP else 0
+    begin = tl.load(skip_ptr + row) if PIECES > 0 else 0
+    count = tl.load(pieces_ptr + row) if PIECES > 0 else 0
     last = _entries_used(fill_ptr, width, WIDTH)
     entries: tl.constexpr = TILE // BLOCK
     tiles = tl.cdiv(tl.maximum(last - begin, 0), entries)
@@ -121,60 +129,75 @@ def _decode_kernel(  # type: ignore[no-untyped-def]
         top, total, acc = _attend_tile(
             q, k, v, filled[None, :], scale, top, total, acc, QUERIES == 1
         )
+    if PIECES > 0:
+        wait_for_inputs(EARLY)  # now for the pieces; whoever waits for this kernel has them too
+        if WHOLE:
+            for piece in tl.static_range(PIECES):
+                there = (query < RATIO) & (query * 0 + piece < count)
+                slot = (token * K * RATIO + head).to(tl.int64) * all_parts + piece
+                its_top = tl.load(top_ptr + slot, mask=there, other=float("-inf"))
+                its_total = tl.load(total_ptr + slot, mask=there, other=0.0)
+                loaded = there[:, None] & (dim < D)[None, :]
+                its = tl.load(acc_ptr + slot[:, None] * D + dim[None, :], mask=loaded, other=0.0)
+                higher = tl.maximum(top, its_top)
+                safe = tl.where(higher == float("-inf"), 0.0, higher)
+                decay, weight = tl.exp2(top - safe), tl.exp2(its_top - safe)
+                total = total * decay + its_total * weight
+                acc = acc * decay[:, None] + its * weight[:, None]
+                top = higher
     if WHOLE:
         out = acc / tl.where(total == 0.0, 1.0, total)[:, None]
         tl.store(out_ptr + at, out.to(q.dtype), mask=mine)
     else:
-        slot = (token * K * RATIO + head).to(tl.int64) * all_parts + first_part + part
+        slot = (token * K * RATIO + head).to(tl.int64) * all_parts + PIECES + part
         tl.store(acc_ptr + slot[:, None] * D + dim[None, :], acc, mask=mine)
         tl.store(top_ptr + slot, top, mask=query < RATIO)
         tl.store(total_ptr + slot, total, mask=query < RATIO)
 
 
-def _shared_kernel(  # type: ignore[no-untyped-def]
-    q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, members_ptr, blocks_ptr,
-    acc_ptr, top_ptr, total_ptr, scale, width, members, all_parts,
+def _piece_kernel(  # type: ignore[no-untyped-def]
+    q_ptr, keys_ptr, values_ptr, table_ptr, fill_ptr, starts_ptr, members_ptr, bounds_ptr,
+    place_ptr, acc_ptr, top_ptr, total_ptr, scale, width, members, all_parts,
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
     QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """The new tokens of a group of rows, one key head, one part of the blocks they share."""
-    release_next(EARLY)
+    """The new tokens of a piece's members, one key head, the blocks of the piece."""
     wait_for_inputs(EARLY)
-    kv_head, group, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    blocks = tl.load(blocks_ptr + group)
-    if blocks == 0:
-        return
-    members_ptr += group * members
-    leader = tl.load(members_ptr)
-    table_ptr += leader * width
-    fill_ptr += leader * width
-    entries: tl.constexpr = TILE // BLOCK
-    tiles = tl.cdiv(blocks, entries)
-    share = tl.cdiv(tiles, tl.num_programs(2))
+    # The next kernel does not wait for the inputs: it starts when all programs have come to here.
+    release_next(EARLY)
+    kv_head, piece = tl.program_id(0), tl.program_id(1)
     dim = tl.arange(0, DIM)
     query = tl.arange(0, QUERIES)
+    members_ptr += piece * members
+    # All that depends on no other load is asked for at once: waiting is what takes the time here.
+    first, last = tl.load(bounds_ptr + 2 * piece), tl.load(bounds_ptr + 2 * piece + 1)
+    leader, number = tl.load(members_ptr), tl.load(place_ptr + piece)
     row = tl.load(members_ptr + query // RATIO, mask=query < members * RATIO, other=-1)
+    if first == last:
+        return
+    table_ptr += leader * width
+    fill_ptr += leader * width
     token = tl.load(starts_ptr + row, mask=row >= 0, other=0)
     token = tl.where(tl.load(starts_ptr + row + 1, mask=row >= 0, other=0) > token, token, -1)
     head = (token * K + kv_head) * RATIO + query % RATIO
     at = head.to(tl.int64)[:, None] * D + dim[None, :]
-    mine = (token >= 0)[:, None] & (dim < D)[None, :] & (row >= 0)[:, None]
+    decodes = (token >= 0) & (row >= 0)
+    mine = decodes[:, None] & (dim < D)[None, :]
     q = tl.load(q_ptr + at, mask=mine, other=0.0)
     top = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
     acc = tl.zeros((QUERIES, DIM), tl.float32)
-    for tile in range(part * share, tl.minimum((part + 1) * share, tiles)):
-        first = tile * entries
-        slots, filled = _slots_of_tile(table_ptr, fill_ptr, first, blocks, BLOCK, TILE)
+    for entry in range(first, last, TILE // BLOCK):
+        slots, filled = _slots_of_tile(table_ptr, fill_ptr, entry, last, BLOCK, TILE)
         place = (slots * K + kv_head)[:, None] * D + dim[None, :]
         loaded = filled[:, None] & (dim < D)[None, :]
         k = tl.load(keys_ptr + place, mask=loaded, other=0.0)
         v = tl.load(values_ptr + place, mask=loaded, other=0.0)
         top, total, acc = _attend_tile(q, k, v, filled[None, :], scale, top, total, acc, False)
-    slot = head.to(tl.int64) * all_parts + part
+    slot = head.to(tl.int64) * all_parts + number
     tl.store(acc_ptr + slot[:, None] * D + dim[None, :], acc, mask=mine)
-    tl.store(top_ptr + slot, top, mask=(token >= 0) & (row >= 0))
-    tl.store(total_ptr + slot, total, mask=(token >= 0) & (row >= 0))
+    tl.store(top_ptr + slot, top, mask=decodes)
+    tl.store(total_ptr + slot, total, mask=decodes)
 
 
 def _extend_kernel(  # type: ignore[no-untyped-def]
@@ -228,7 +251,7 @@ def _extend_kernel(  # type: ignore[no-untyped-def]
 def _kernels() -> tuple[Any, Any, Any]:
     parts = (_slots_of_tile, _attend_tile, release_next, wait_for_inputs)
     decode = jitted(_decode_kernel, *parts, _entries_used)
-    return decode, jitted(_shared_kernel, *parts), jitted(_extend_kernel, *parts)
+    return decode, jitted(_piece_kernel, *parts), jitted(_extend_kernel, *parts)
 
 
 def paged_attention_triton(
@@ -259,34 +282,34 @@ def _decode(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: f
     parts = own_parts(q, keys, batch)
     out = torch.empty_like(q)
     room = None if parts == 1 else parts_room(q, parts)
-    _launch_decode(q, keys, values, batch, scale, out, room, (0, parts, parts))
-    return out if room is None else merge_parts(out, room, batch, 0)
+    _launch_decode(q, keys, values, batch, scale, out, room, parts)
+    return out if room is None else merge_parts(out, room, batch)
 
 
 def _decode_shared(
     q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: float
 ) -> Tensor:
     """Read shared blocks once for a group, the others a row at a time; join by log-sum-exp."""
-    if batch.prefix is None:
+    prefix = batch.prefix
+    if prefix is None:
         raise ValueError("no prefix")
     _, block, kv_heads, dim = keys.shape
-    groups, members = batch.prefix.members.shape
-    tiles = -(-batch.max_blocks * block // shared_tile(block))
-    shared = parts_of(tiles, groups * kv_heads, SHARED_PROGRAMS)
-    parts = shared + own_parts(q, keys, batch)
-    room = parts_room(q, parts)
+    count, members = prefix.members.shape
+    parts = own_parts(q, keys, batch)
+    room = parts_room(q, prefix.most_pieces + parts)
     ratio = q.shape[1] // kv_heads
-    _kernels()[1][(kv_heads, groups, shared)](
+    _kernels()[1][(kv_heads, count)](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
-        batch.prefix.members, batch.prefix.blocks, *room, scale * math.log2(math.e),
-        batch.block_table.shape[1], members, parts,
+        prefix.members, prefix.bounds, prefix.place, *room, scale * math.log2(math.e),
+        batch.block_table.shape[1], members, prefix.most_pieces + parts,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
         QUERIES=max(16, power_of_two(members * ratio)), DIM=power_of_two(dim, 16),
-        TILE=shared_tile(block), num_warps=4, **launch_options(q.device),
+        TILE=max(SHARED_TILE, power_of_two(block)), num_warps=SHARED_WARPS,
+        **launch_options(q.device),
     )  # fmt: skip
     out = torch.empty_like(q)
-    _launch_decode(q, keys, values, batch, scale, out, room, (shared, parts - shared, parts))
-    return merge_parts(out, room, batch, shared)
+    _launch_decode(q, keys, values, batch, scale, out, room, parts)
+    return out if parts == 1 else merge_parts(out, room, batch)
 
 
 def _launch_decode(
@@ -297,19 +320,20 @@ def _launch_decode(
     scale: float,
     out: Tensor,
     room: tuple[Tensor, Tensor, Tensor] | None,
-    parts: tuple[int, int, int],
+    parts: int,
 ) -> None:
-    """Launch the decode kernel for parts ``(first, number, of all)``."""
+    """Launch the decode kernel for a number of parts, with the shared pieces where there are."""
     _, block, kv_heads, dim = keys.shape
     ratio = q.shape[1] // kv_heads
-    width = batch.block_table.shape[1]
+    width, prefix = batch.block_table.shape[1], batch.prefix
+    shared = (None, None) if prefix is None else (prefix.skip, prefix.pieces)
+    pieces = 0 if prefix is None else prefix.most_pieces
     tile, width_of_head = own_tile(q, keys), power_of_two(dim, 16)
-    _kernels()[0][(kv_heads, batch.rows, parts[1])](
+    _kernels()[0][(kv_heads, batch.rows, parts)](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
-        None if batch.prefix is None else batch.prefix.skip, out, *(room or (None, None, None)),
-        scale * math.log2(math.e), width, parts[0], parts[2],
-        K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
-        SKIP=batch.prefix is not None, WHOLE=room is None,
+        *shared, out, *(room or (None, None, None)),
+        scale * math.log2(math.e), width, pieces + parts,
+        K=kv_heads, RATIO=ratio, D=dim, BLOCK=block, PIECES=pieces, WHOLE=parts == 1,
         QUERIES=1 if ratio == 1 else max(16, power_of_two(ratio)), DIM=width_of_head, TILE=tile,
         WIDTH=power_of_two(width), num_warps=min(max(tile * width_of_head // WARP_ELEMENTS, 1), 8),
         **launch_options(q.device),
@@ -339,7 +363,8 @@ def parts_of(tiles: int, programs: int, wanted: int) -> int:
 
 def own_parts(q: Tensor, keys: Tensor, batch: PagedBatch) -> int:
     """Return among how many programs a row's own list is divided, from what the host knows."""
-    tiles = -(-batch.max_blocks * keys.shape[1] // own_tile(q, keys))
+    entries = batch.max_blocks if batch.prefix is None else batch.prefix.most_own
+    tiles = -(-entries * keys.shape[1] // own_tile(q, keys))
     return parts_of(tiles, batch.rows * keys.shape[2], PROGRAMS[q.shape[1] == keys.shape[2]])
 
 
@@ -356,11 +381,6 @@ def own_tile(q: Tensor, keys: Tensor) -> int:
     else:
         tile = 16
     return max(tile, power_of_two(keys.shape[1]))
-
-
-def shared_tile(block: int) -> int:
-    """Return the slots of one step over a shared list for a block size."""
-    return max(SHARED_TILE, power_of_two(block))
 
 
 def power_of_two(number: int, least: int = 1) -> int:

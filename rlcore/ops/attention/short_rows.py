@@ -7,6 +7,7 @@ rotated on their way in, where a pass of its own would read and write all of the
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,8 @@ from rlcore.ops.triton_jit import jitted
 tl: Any = None  # triton.language, bound when the kernel is built: kernels look names up here
 LONGEST = 128
 """Most tokens of a row that one program holds."""
+HIDDEN = -1.0e30
+"""Score of a key that is not seen: its weight beside any other is 0."""
 QUERIES = 16
 """Queries of one step of a program, which is one warp, or two where it rotates."""
 
@@ -101,6 +104,7 @@ def _short_kernel(  # type: ignore[no-untyped-def]
     q_row, q_token, q_head, k_row, k_token, k_head, v_row, v_token, v_head,
     PADDED: tl.constexpr, ROTATE: tl.constexpr, FIRST: tl.constexpr, REST: tl.constexpr,
     QUERIES: tl.constexpr, HALF: tl.constexpr, WIDTH: tl.constexpr, EXACT: tl.constexpr,
+    HIDDEN: tl.constexpr,
 ):  # fmt: skip
     """One program a row and head.
 
@@ -133,20 +137,21 @@ def _short_kernel(  # type: ignore[no-untyped-def]
         token = start + tl.arange(0, QUERIES)
         q1, q2 = _halves(q_ptr, cos_ptr, sin_ptr, token, q_token, length, dim, ROTATE, HALF)
         scores = _dot(q1, tl.trans(k1), EXACT) + _dot(q2, tl.trans(k2), EXACT)
-        scores = tl.where(seen, scores * scale, -1.0e30)
+        scores = tl.where(seen, scores * scale, HIDDEN)
         top = tl.max(scores, 1)
         if REST > 0:
             others = _dot(q1, tl.trans(k3), EXACT) + _dot(q2, tl.trans(k4), EXACT)
-            others = tl.where(more_seen, others * scale, -1.0e30)
+            others = tl.where(more_seen, others * scale, HIDDEN)
             top = tl.maximum(top, tl.max(others, 1))
-        weight = tl.where(seen, tl.exp(scores - top[:, None]), 0.0)
+        weight = tl.exp2(scores - top[:, None])
         total = tl.sum(weight, 1)
         out = _dot(weight.to(v.dtype), v, EXACT)
         if REST > 0:
-            weight = tl.where(more_seen, tl.exp(others - top[:, None]), 0.0)
+            weight = tl.exp2(others - top[:, None])
             total += tl.sum(weight, 1)
             out += _dot(weight.to(v.dtype), more_v, EXACT)
-        out = out / tl.where(total > 0, total, 1.0)[:, None]
+        # Where nothing is seen, all scores are HIDDEN and the sum is that of all values.
+        out = tl.where(top > HIDDEN, 1.0 / total, 0.0)[:, None] * out
         at = ((row * length + token[:, None]) * heads + head) * dim + column[None, :]
         here = (token < length)[:, None] & (column < dim)[None, :]
         tl.store(out_ptr + at, out.to(v.dtype), mask=here)
@@ -175,10 +180,11 @@ def _attend(
         given = (None if x is None else x.contiguous() for x in (real, cos, sin))
         first, rest = key_tiles(length)
         _kernel()[(rows * heads,)](
-            q, k, v, *given, out, length, heads, heads // k.shape[2], dim, scale, *strides,
+            q, k, v, *given, out, length, heads, heads // k.shape[2], dim,
+            scale * math.log2(math.e), *strides,
             PADDED=real is not None, ROTATE=cos is not None, FIRST=first, REST=rest,
             QUERIES=QUERIES, HALF=_power_of_two((dim + 1) // 2), WIDTH=_power_of_two(dim),
-            EXACT=q.dtype == torch.float32, num_warps=1 if cos is None else 2,
+            EXACT=q.dtype == torch.float32, HIDDEN=HIDDEN, num_warps=1 if cos is None else 2,
         )  # fmt: skip
     return out
 

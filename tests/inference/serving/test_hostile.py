@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
@@ -10,8 +11,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
-from tests.inference.serving.conftest import read_all
+from tests.inference.serving.conftest import read_all, small_model
 
 LONG = {"prompt": "a", "max_tokens": 400, "temperature": 1.0, "seed": 1}
 JSON = "Content-Type: application/json\r\n"
@@ -72,9 +74,9 @@ FIELDS = [
     ({"prompt": [[1], []]}, "prompt", "non-empty list of token ids"),
     ({"prompt": [True]}, "prompt", "must be a string"),
     ({"prompt": [1.0]}, "prompt", "must be a string"),
-    ({"prompt": [-1]}, None, "wanted a token id in 0..258"),
-    ({"prompt": [259]}, None, "wanted a token id in 0..258"),
-    ({"prompt": [10**30]}, None, "wanted a token id in 0..258"),
+    ({"prompt": [-1]}, "prompt", "wanted a token id in 0..258"),
+    ({"prompt": [259]}, "prompt", "wanted a token id in 0..258"),
+    ({"prompt": [10**30]}, "prompt", "wanted a token id in 0..258"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens", "an integer from 1 to 512"),
     ({"prompt": "a", "max_tokens": -1}, "max_tokens", "an integer from 1 to 512"),
     ({"prompt": "a", "max_tokens": 513}, "max_tokens", "an integer from 1 to 512"),
@@ -82,6 +84,10 @@ FIELDS = [
     ({"prompt": "a", "max_tokens": "9"}, "max_tokens", "an integer"),
     ({"prompt": "a", "max_tokens": True}, "max_tokens", "an integer"),
     ({"prompt": "a", "temperature": -0.1}, "temperature", "a number from 0 to 100"),
+    ({"prompt": "a", "temperature": 10**400}, "temperature", "a number from 0 to 100"),
+    ({"prompt": "a", "temperature": 1e-40}, "temperature", "0, or a number from 1e-06"),
+    ({"prompt": "a", "top_p": 10**400}, "top_p", "a number"),
+    ({"prompt": "a", "top_k": 1 << 31}, "top_k", "an integer from 0 to 2147483647"),
     ({"prompt": "a", "temperature": "hot"}, "temperature", "a number"),
     ({"prompt": "a", "top_p": 0}, "top_p", "a number"),
     ({"prompt": "a", "top_p": 1.1}, "top_p", "a number"),
@@ -124,6 +130,7 @@ def test_wrong_fields_are_refused_by_name(server, body, param, message):
         return
     assert status == (404 if "no model" in message else 400), tree
     assert tree["error"]["param"] == param
+    assert tree["error"]["code"] != "context_length_exceeded"
     assert message in tree["error"]["message"]
     assert len(tree["error"]["message"]) < 400
 
@@ -181,6 +188,19 @@ def test_a_request_that_can_never_fit_into_the_pool_is_refused(make_server):
     assert status == 400
     assert tree["error"]["code"] == "context_length_exceeded"
     running.assert_clean()
+
+
+def test_a_client_that_is_still_sending_gets_to_read_why_it_is_refused(server):
+    size = 2 * server.config.max_body_bytes
+    head = f"POST /v1/completions HTTP/1.1\r\n{JSON}Content-Length: {size}\r\n\r\n"
+    with server.socket() as client:
+        client.sendall(head.encode())
+        for _ in range(16):
+            client.sendall(b"x" * (size // 16))
+            time.sleep(0.01)
+        answer = read_all(client)
+    assert status_of(answer) == 413
+    server.assert_clean()
 
 
 # -- lines and heads ------------------------------------------------------------------------------
@@ -452,17 +472,25 @@ def test_answers_do_not_depend_on_the_crowd(make_server):
 # -- the end --------------------------------------------------------------------------------------
 
 
-def test_running_requests_may_finish_and_new_ones_are_refused(make_server):
+def test_running_requests_may_finish_and_new_ones_are_refused(make_server, caplog):
     running = make_server()
-    client = begin(running, {"max_tokens": 200}, stream=False)
+    client = begin(running, {"max_tokens": 512, "n": 8}, stream=False)
     idle = running.socket()
-    wait_for(lambda: running.stats()["decoding"] == 1)
-    running.ask(running.server.drain())
+    wait_for(lambda: running.stats()["decoding"] > 0)
+    draining = asyncio.run_coroutine_threadsafe(running.server.drain(), running.loop)
+    assert read_all(idle) == b"", "connections without a request are closed at once"
+    with caplog.at_level("INFO"):
+        status, _, data = running.request("GET", "/health")
+    assert (status, json.loads(data)["status"]) == (503, "draining")
+    assert "GET '/health' 503" in caplog.text
+    status, tree = running.post("/v1/completions", {"prompt": "late"})
+    assert (status, tree["error"]["message"]) == (503, "the server is going down")
+    assert not draining.done(), "the request had ended before it was asked about"
+    draining.result(30)
     answer = read_all(client)
     assert status_of(answer) == 200
     tree = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert tree["choices"][0]["finish_reason"] in ("length", "stop")
-    assert read_all(idle) == b"", "connections without a request are closed at once"
     with pytest.raises(ConnectionError):
         running.socket()
     stats = running.stats()
@@ -480,6 +508,22 @@ def test_what_does_not_finish_in_time_is_cancelled(make_server):
     wait_for(lambda: running.stats()["decoding"] == 0)
     stats = running.stats()
     assert stats["used_blocks"] == stats["cached_blocks"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logits_that_are_no_numbers_end_their_request_alone(make_server, stream):
+    model = small_model()
+    with torch.no_grad():
+        model.embed.weight[7] = float("nan")
+    running = make_server(model=model)
+    body = {"prompt": [7], "max_tokens": 8, "stream": stream}
+    status, tree = running.post("/v1/completions", body)
+    assert (status, tree["error"]["message"]) == (503, "the model's logits are not finite")
+    shared = list(range(20, 60))
+    assert running.post("/v1/completions", {**body, "prompt": [*shared, 7]})[0] == 503
+    status, tree = running.post("/v1/completions", {"prompt": [*shared, 9], "max_tokens": 2})
+    assert status == 200, "what a broken request computed is found by one that begins like it"
+    running.assert_clean()
 
 
 def test_an_engine_that_fails_is_said_and_does_not_hang(make_server):

@@ -239,3 +239,10 @@ def test_unicode_goes_both_ways(server):
     status, tree = server.post("/v1/completions", {"prompt": text, "max_tokens": 1})
     assert status == 200
     assert tree["usage"]["prompt_tokens"] == len(text.encode())
+
+
+@pytest.mark.parametrize("path", ["my/mod%C3%A9l", "my%2Fmod%C3%A9l"])
+def test_a_model_is_found_by_its_escaped_name(make_server, path):
+    running = make_server(model_name="my/modél")
+    status, _, data = running.request("GET", f"/v1/models/{path}")
+    assert (status, json.loads(data)["id"]) == (200, "my/modél")

@@ -260,6 +260,13 @@ def test_saving_again_keeps_other_files_and_drops_old_shards(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_file_in_the_place_of_the_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(CheckpointError, match="notes: is a file, wanted a folder"):
+        save_pretrained(model(), tmp_path / "notes")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_failed_save_leaves_the_old_folder_whole(tmp_path: Path, monkeypatch) -> None:
     import rlcore.nn.transformer.pretrained as module
 
