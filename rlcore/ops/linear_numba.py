@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from rlcore.ops.lanes_numba import LINE, instructions, lanes, load, prefetch, spread, totals
 from rlcore.ops.numba_jit import compiled
-from rlcore.ops.prefetch_numba import LINE, prefetch, prefetch_intrinsic
 
 AHEAD = 8
 """How many outputs ahead their weights are asked for."""
@@ -24,56 +24,60 @@ def _linear(x: Any, weight: Any, out: Any, add: Any) -> None:
     of outputs to come, which lie in a slower memory, are on their way.
     """
     rows, width = x.shape
-    columns = len(weight)
-    fours = rows // 4 * 4
-    zero, flat = x.dtype.type(0), weight.reshape(-1)
+    columns, fours = len(weight), rows // 4 * 4
+    x_flat, w_flat, step = x.reshape(-1), weight.reshape(-1), lanes(x)
+    whole = width // step * step
     tiles = rows // 4 + rows % 4
     share = -(-4 * width // max(tiles, 1))
     for f in range(0, columns // 4 * 4, 4):
-        w0, w1, w2, w3 = weight[f], weight[f + 1], weight[f + 2], weight[f + 3]
+        w0 = f * width
+        w1, w2, w3 = w0 + width, w0 + 2 * width, w0 + 3 * width
         for n in range(0, fours, 4):
-            _fetch(flat, (f + AHEAD) * width + n // 4 * share, share)
-            x0, x1, x2, x3 = x[n], x[n + 1], x[n + 2], x[n + 3]
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zero
-            c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = zero
-            for i in range(width):
-                p, q, r, s = w0[i], w1[i], w2[i], w3[i]
-                a0 += x0[i] * p
-                a1 += x0[i] * q
-                a2 += x0[i] * r
-                a3 += x0[i] * s
-                b0 += x1[i] * p
-                b1 += x1[i] * q
-                b2 += x1[i] * r
-                b3 += x1[i] * s
-                c0 += x2[i] * p
-                c1 += x2[i] * q
-                c2 += x2[i] * r
-                c3 += x2[i] * s
-                d0 += x3[i] * p
-                d1 += x3[i] * q
-                d2 += x3[i] * r
-                d3 += x3[i] * s
-            _put(out[n], f, (a0, a1, a2, a3), add)
-            _put(out[n + 1], f, (b0, b1, b2, b3), add)
-            _put(out[n + 2], f, (c0, c1, c2, c3), add)
-            _put(out[n + 3], f, (d0, d1, d2, d3), add)
+            _fetch(w_flat, w0 + AHEAD * width + n // 4 * share, share)
+            x0 = n * width
+            x1, x2, x3 = x0 + width, x0 + 2 * width, x0 + 3 * width
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = spread(x_flat, 0.0)
+            c0 = c1 = c2 = c3 = d0 = d1 = d2 = d3 = spread(x_flat, 0.0)
+            for i in range(0, whole, step):
+                p, q = load(w_flat, w0 + i), load(w_flat, w1 + i)
+                r, s = load(w_flat, w2 + i), load(w_flat, w3 + i)
+                y = load(x_flat, x0 + i)
+                a0, a1, a2, a3 = a0 + y * p, a1 + y * q, a2 + y * r, a3 + y * s
+                y = load(x_flat, x1 + i)
+                b0, b1, b2, b3 = b0 + y * p, b1 + y * q, b2 + y * r, b3 + y * s
+                y = load(x_flat, x2 + i)
+                c0, c1, c2, c3 = c0 + y * p, c1 + y * q, c2 + y * r, c3 + y * s
+                y = load(x_flat, x3 + i)
+                d0, d1, d2, d3 = d0 + y * p, d1 + y * q, d2 + y * r, d3 + y * s
+            _put(out[n], f, totals(a0, a1, a2, a3), add)
+            _put(out[n + 1], f, totals(b0, b1, b2, b3), add)
+            _put(out[n + 2], f, totals(c0, c1, c2, c3), add)
+            _put(out[n + 3], f, totals(d0, d1, d2, d3), add)
         for n in range(fours, rows):
-            _fetch(flat, (f + AHEAD) * width + (fours // 4 + n - fours) * share, share)
-            row = x[n]
-            a0 = a1 = a2 = a3 = zero
-            for i in range(width):
-                a0 += row[i] * w0[i]
-                a1 += row[i] * w1[i]
-                a2 += row[i] * w2[i]
-                a3 += row[i] * w3[i]
-            _put(out[n], f, (a0, a1, a2, a3), add)
+            _fetch(w_flat, w0 + AHEAD * width + (fours // 4 + n - fours) * share, share)
+            x0 = n * width
+            a0 = a1 = a2 = a3 = spread(x_flat, 0.0)
+            for i in range(0, whole, step):
+                y = load(x_flat, x0 + i)
+                a0, a1 = a0 + y * load(w_flat, w0 + i), a1 + y * load(w_flat, w1 + i)
+                a2, a3 = a2 + y * load(w_flat, w2 + i), a3 + y * load(w_flat, w3 + i)
+            _put(out[n], f, totals(a0, a1, a2, a3), add)
     for f in range(columns // 4 * 4, columns):
         for n in range(rows):
-            total = zero
+            product = x.dtype.type(0)
             for i in range(width):
-                total += x[n, i] * weight[f, i]
-            out[n, f] = out[n, f] + total if add else total
+                product += x[n, i] * weight[f, i]
+            out[n, f] = out[n, f] + product if add else product
+    if whole < width:
+        _add_rest(x[:, whole:], weight[: columns // 4 * 4, whole:], out)
+
+
+def _add_rest(x: Any, weight: Any, out: Any) -> None:
+    """Add the products of the last inputs, which fill no register."""
+    for n in range(len(x)):
+        for f in range(len(weight)):
+            for i in range(x.shape[1]):
+                out[n, f] += x[n, i] * weight[f, i]
 
 
 def _fetch(flat: Any, first: Any, count: Any) -> None:
@@ -92,4 +96,4 @@ def linear_kernel() -> Any:
 
     ``x [N, D]``, ``weight [F, D]``, ``out [N, F]`` are contiguous arrays of one dtype.
     """
-    return compiled(_linear, _fetch, _put, intrinsics=(prefetch_intrinsic,))
+    return compiled(_linear, _add_rest, _fetch, _put, intrinsics=instructions())

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rlcore.ops.lanes_numba import instructions, lanes, load, prefetch, spread, store, total
 from rlcore.ops.numba_jit import compiled
 
 if TYPE_CHECKING:
@@ -19,42 +20,74 @@ if TYPE_CHECKING:
 
 
 def _prepare(
-    qkv: Any, kinds: Any, q_weight: Any, k_weight: Any, eps: Any, cos: Any, sin: Any, slots: Any,
-    heads: Any, keys: Any, values: Any,
+    heads: Any, kinds: Any, q_weight: Any, k_weight: Any, eps: Any, cos: Any, sin: Any, slots: Any,
+    keys: Any, values: Any,
 ) -> None:  # fmt: skip
-    """``kinds``: how many heads are queries, how many keys; the rest are values."""
+    """Change ``heads [N, C, D]`` in place and copy keys and values to the pool.
+
+    ``kinds``: how many heads are queries, how many keys; the rest are values. A token's place in
+    the pool, which is far away, is asked for before its heads are computed.
+    """
     queries, both = kinds[0], kinds[0] + kinds[1]
     tokens, count, width = heads.shape
-    half = width // 2
+    flat, flat_cos, flat_sin = heads.reshape(-1), cos.reshape(-1), sin.reshape(-1)
     normed, turned, written = len(q_weight) > 0, cos.shape[1] > 0, len(slots) > 0
+    size, flat_keys, flat_values = kinds[1] * width, keys.reshape(-1), values.reshape(-1)
     for n in range(tokens):
-        for h in range(count):
-            for d in range(width):
-                heads[n, h, d] = qkv[n, h * width + d]
-            if h < both and normed:
-                weight = q_weight if h < queries else k_weight
-                total = heads.dtype.type(0)
-                for d in range(width):
-                    total += heads[n, h, d] * heads[n, h, d]
-                scale = heads.dtype.type(1.0 / math.sqrt(total / width + eps))
-                for d in range(width):
-                    heads[n, h, d] = weight[d] * (heads[n, h, d] * scale)
-            if h < both and turned:
-                for d in range(half):
-                    first, second = heads[n, h, d], heads[n, h, d + half]
-                    heads[n, h, d] = first * cos[n, d] - second * sin[n, d]
-                    heads[n, h, d + half] = second * cos[n, d] + first * sin[n, d]
         if written and slots[n] >= 0:
-            for k in range(kinds[1]):
-                for d in range(width):
-                    keys[slots[n], k, d] = heads[n, queries + k, d]
-                    values[slots[n], k, d] = heads[n, both + k, d]
+            for at in range(slots[n] * size, (slots[n] + 1) * size, lanes(flat)):
+                prefetch(flat_keys, at)
+                prefetch(flat_values, at)
+        for h in range(both):
+            at = (n * count + h) * width
+            if normed:
+                _norm(flat, at, width, q_weight if h < queries else k_weight, eps)
+            if turned:
+                _turn(flat, at, width // 2, flat_cos, flat_sin, n * cos.shape[1])
+        if written and slots[n] >= 0:
+            _copy(heads[n, queries:both].reshape(-1), keys[slots[n]].reshape(-1))
+            _copy(heads[n, both:].reshape(-1), values[slots[n]].reshape(-1))
+
+
+def _copy(source: Any, target: Any) -> None:
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
+def _norm(x: Any, at: Any, width: Any, weight: Any, eps: Any) -> None:
+    step = lanes(x)
+    whole = width // step * step
+    sums = spread(x, 0.0)
+    for d in range(0, whole, step):
+        sums = sums + load(x, at + d) * load(x, at + d)
+    square = total(sums)
+    for d in range(whole, width):
+        square += x[at + d] * x[at + d]
+    scale = x.dtype.type(1.0 / math.sqrt(square / width + eps))
+    for d in range(0, whole, step):
+        store(x, at + d, load(weight, d) * (load(x, at + d) * spread(x, scale)))
+    for d in range(whole, width):
+        x[at + d] = weight[d] * (x[at + d] * scale)
+
+
+def _turn(x: Any, at: Any, half: Any, cos: Any, sin: Any, angle: Any) -> None:
+    step = lanes(x)
+    whole = half // step * step
+    for d in range(0, whole, step):
+        first, second = load(x, at + d), load(x, at + half + d)
+        c, s = load(cos, angle + d), load(sin, angle + d)
+        store(x, at + d, first * c - second * s)
+        store(x, at + half + d, second * c + first * s)
+    for d in range(whole, half):
+        first, second = x[at + d], x[at + half + d]
+        c, s = cos[angle + d], sin[angle + d]
+        x[at + d], x[at + half + d] = first * c - second * s, second * c + first * s
 
 
 @cache
 def prepare_kernel() -> Any:
-    """Return the compiled loop; see :func:`prepare_qkv_numba` for its arguments."""
-    return compiled(_prepare)
+    """Return the compiled loop; see :func:`_prepare` for its arguments."""
+    return compiled(_prepare, _copy, _norm, _turn, intrinsics=instructions())
 
 
 def prepare_qkv_numba(
@@ -75,9 +108,8 @@ def prepare_qkv_numba(
         rotary: Cosines and sines, or ``None``.
         cache: Where keys and values go, or ``None``.
     """
-    flat = qkv.detach().contiguous().numpy().reshape(-1, qkv.shape[-1])
-    tokens, dtype = flat.shape[0], flat.dtype
-    heads = np.empty((tokens, flat.shape[1] // dim, dim), dtype)
+    heads = qkv.detach().contiguous().numpy().reshape(-1, qkv.shape[-1] // dim, dim).copy()
+    tokens, dtype = len(heads), heads.dtype
     weights = (np.empty(0, dtype),) * 2
     cosines = (np.empty((tokens, 0), dtype),) * 2
     pools, slots = (np.empty((0, 0, 0), dtype),) * 2, np.empty(0, np.int64)
@@ -90,7 +122,7 @@ def prepare_qkv_numba(
         pools = (cache.keys.flatten(0, 1).numpy(), cache.values.flatten(0, 1).numpy())
     if tokens:
         eps = 0.0 if norms is None else norms.eps
-        prepare_kernel()(flat, kinds, *weights, eps, *cosines, slots, heads, *pools)
+        prepare_kernel()(heads, kinds, *weights, eps, *cosines, slots, *pools)
     shaped = torch.from_numpy(heads).view(*qkv.shape[:-1], -1, dim)
     queries, both = kinds[0], kinds[0] + kinds[1]
     return shaped[..., :queries, :], shaped[..., queries:both, :], shaped[..., both:, :]

@@ -13,11 +13,12 @@ def _gate(gate_up: Any, out: Any) -> None:
     half = out.shape[1]
     one = out.dtype.type(1)
     for n in range(len(out)):
+        gate, up, row = gate_up[n, :half], gate_up[n, half:], out[n]
         for i in range(half):
-            out[n, i] = -gate_up[n, i]
-        exponentials(out[n])
+            row[i] = -gate[i]
+        exponentials(row)
         for i in range(half):
-            out[n, i] = gate_up[n, i] / (one + out[n, i]) * gate_up[n, half + i]
+            row[i] = gate[i] / (one + row[i]) * up[i]
 
 
 @cache

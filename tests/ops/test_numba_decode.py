@@ -54,11 +54,12 @@ def test_what_has_no_compiled_gradient_or_statistics_is_refused() -> None:
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
+@pytest.mark.parametrize("dim", [8, 36])
 def test_prepared_heads_equal_the_reference(
-    dtype, bound, normed, turned, written, heads, kv_heads
+    dtype, bound, normed, turned, written, heads, kv_heads, dim
 ) -> None:
     torch.manual_seed(1)
-    tokens, dim = 5, 8
+    tokens = 5
     qkv = torch.randn(tokens, (heads + 2 * kv_heads) * dim, dtype=dtype)
     norms = HeadNorms(*torch.randn(2, dim, dtype=dtype), 1e-6) if normed else None
     angles = torch.randn(tokens, dim // 2, dtype=dtype)
@@ -79,9 +80,10 @@ def test_prepared_heads_equal_the_reference(
 
 @pytest.mark.parametrize(("dtype", "bound"), DTYPES)
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
-def test_paged_attention_equals_the_reference(dtype, bound, heads, kv_heads) -> None:
+@pytest.mark.parametrize("dim", [6, 40])
+def test_paged_attention_equals_the_reference(dtype, bound, heads, kv_heads, dim) -> None:
     torch.manual_seed(2)
-    dim, block, blocks = 6, 4, 24
+    block, blocks = 4, 24
     keys, values = torch.randn(2, blocks, block, kv_heads, dim, dtype=dtype)
     table = torch.randperm(blocks)[:20].view(5, 4).int()
     # Partly filled blocks in the middle, a row that sees nothing, one of a single slot.

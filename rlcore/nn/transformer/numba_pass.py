@@ -9,8 +9,9 @@ Legend: ``N`` packed tokens, ``D`` width, ``F`` the MLP's width, ``V`` vocabular
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from rlcore.nn.transformer.mlp import SwiGLU
 from rlcore.nn.transformer.model import Block, Transformer
 from rlcore.nn.transformer.norm import RMSNorm
 from rlcore.ops.attention.paged import PagedBatch, paged_attention
-from rlcore.ops.backends import Backend
+from rlcore.ops.attention.paged_numba import attend
 from rlcore.ops.linear_numba import linear_kernel
 from rlcore.ops.norm_numba import norm_kernel
 from rlcore.ops.rotary_numba import prepare_kernel
@@ -32,6 +33,15 @@ Array = NDArray[Any]
 
 FEW_TOKENS = 64
 """Up to here the compiled product of matrices is the faster one."""
+
+FEW_QUERIES = 128
+"""New tokens of a row up to which its attention is faster compiled."""
+
+PORTION = 256
+"""Tokens whose keys, or what the MLP makes of them, are computed at a time."""
+
+MOST_TURNS = 2**14
+"""Positions whose cosines and sines are remembered."""
 
 FEW_THREADS, SHORT = 2, 2**22
 """The compiled product has one thread and keeps up with two of torch's; long ones may have more."""
@@ -82,6 +92,32 @@ class _Layer:
     pool: tuple[Array, Array]
 
 
+class _Tokens(NamedTuple):
+    """Packed tokens.
+
+    Attributes:
+        cos, sin: ``[N, head_dim / 2]``, or ``[N, 0]`` where heads are not rotated.
+        slots: int64 ``[N]``, where keys and values go.
+        batch: What their rows see.
+    """
+
+    cos: Array
+    sin: Array
+    slots: Array
+    batch: PagedBatch
+
+    def until(self, end: int) -> _Tokens:
+        """Return the first ones; their keys are written, but they attend to nothing."""
+        return _Tokens(self.cos[:end], self.sin[:end], self.slots[:end], self.batch)
+
+    def since(self, first: int) -> _Tokens:
+        """Return the others: rows keep the last of their new tokens."""
+        starts = (self.batch.query_starts - first).clamp(min=0)
+        most, slots = int(starts.diff().max()), self.batch.slots[first:]
+        batch = replace(self.batch, query_starts=starts, slots=slots, max_query=most)
+        return _Tokens(self.cos[first:], self.sin[first:], self.slots[first:], batch)
+
+
 class NumbaPass:
     """See the module.
 
@@ -98,11 +134,12 @@ class NumbaPass:
         self.model, self._pool = model, (keys, values)
         config = model.config
         self._kinds = config.heads, config.num_kv_heads
-        self._eps = config.norm_eps
+        self._eps, self._block = config.norm_eps, keys.shape[2]
         self._load()
 
     def _load(self) -> None:
         """Take the arrays of the model's parameters."""
+        self._turns = (np.empty((0, 0)),) * 2
         self._read = [
             (module._parameters, name, parameter, parameter.data_ptr())
             for module in self.model.modules()
@@ -142,12 +179,17 @@ class NumbaPass:
         if any(own[name] is not p or p.data_ptr() != at for own, name, p, at in self._read):
             self._load()
         embedded = self.model.embedded(ids, positions)
-        x = embedded.detach().numpy()
-        angles = self._angles(positions, embedded.dtype)
+        x, angles = embedded.detach().numpy(), self._angles(positions, embedded.dtype)
+        tokens = _Tokens(*angles, batch.slots.numpy(), batch)
+        early = len(x) - last
         for index, layer in enumerate(self._layers):
-            self._attend(index, layer, x, angles, batch)
-            self._transform(layer, x)
-        x = x[len(x) - last :]
+            if early and index == len(self._layers) - 1:
+                # Of these only what later tokens attend to is wanted from here on.
+                self._heads(layer, x[:early], tokens.until(early), queries=0)
+                x, tokens = x[early:], tokens.since(early)
+            if len(x):
+                self._attend(index, layer, x, tokens)
+                self._transform(layer, x)
         normed, logits = np.empty_like(x), np.empty((last, len(self._head)), x.dtype)
         norm_kernel()(x, self._norm, self._eps, normed)
         _linear(normed, self._head, logits)
@@ -155,45 +197,70 @@ class NumbaPass:
 
     def _angles(self, positions: Tensor, dtype: torch.dtype) -> tuple[Array, Array]:
         """Return the positions' cosines and sines ``[N, head_dim / 2]``, or ``[N, 0]``."""
-        if self.model.rotary is None:
-            return (torch.empty(len(positions), 0, dtype=dtype).numpy(),) * 2
-        cos, sin = self.model.rotary(positions, dtype)
-        return cos.numpy(), sin.numpy()
+        rotary, places = self.model.rotary, positions.numpy()
+        if rotary is None:
+            return (torch.empty(len(places), 0, dtype=dtype).numpy(),) * 2
+        top = int(places.max(initial=0))
+        if top >= MOST_TURNS:
+            cos, sin = rotary(positions, dtype)
+            return cos.numpy(), sin.numpy()
+        if top >= len(self._turns[0]):
+            cos, sin = rotary(torch.arange(2 << top.bit_length()), dtype)
+            self._turns = cos.numpy(), sin.numpy()
+        return self._turns[0][places], self._turns[1][places]
 
-    def _attend(
-        self, index: int, layer: _Layer, x: Array, angles: tuple[Array, Array], batch: PagedBatch
-    ) -> None:
-        """``x += attention(norm(x))``."""
-        normed, qkv = np.empty_like(x), np.empty((len(x), len(layer.qkv)), x.dtype)
-        norm_kernel()(x, layer.norms[0], self._eps, normed)
-        if layer.bias is not None:
-            qkv[:] = layer.bias
-        _linear(normed, layer.qkv, qkv, add=layer.bias is not None)
+    def _heads(self, layer: _Layer, x: Array, tokens: _Tokens, queries: int) -> Array:
+        """Return the heads ``[N, queries + 2 K, head_dim]``; write keys and values to the pool."""
         width = layer.pool[0].shape[-1]
-        heads = np.empty((len(x), qkv.shape[1] // width, width), x.dtype)
+        skipped = (self._kinds[0] - queries) * width
+        weight = layer.qkv[skipped:]
+        qkv = np.empty((len(x), len(weight)), x.dtype)
+        if layer.bias is not None:
+            qkv[:] = layer.bias[skipped:]
+        for part, out in zip(_portions(x), _portions(qkv), strict=True):
+            normed = np.empty_like(part)
+            norm_kernel()(part, layer.norms[0], self._eps, normed)
+            _linear(normed, weight, out, add=layer.bias is not None)
+        heads = qkv.reshape(len(x), -1, width)
         prepare_kernel()(
-            qkv, self._kinds, *layer.head_norms, layer.head_eps, *angles, batch.slots.numpy(),
-            heads, *layer.pool,
+            heads, (queries, self._kinds[1]), *layer.head_norms, layer.head_eps, tokens.cos,
+            tokens.sin, tokens.slots, *layer.pool,
         )  # fmt: skip
-        queries = torch.from_numpy(heads)[:, : self._kinds[0]]
-        backend: Backend = "numba" if batch.max_query == 1 else "torch"
-        keys, values = (pool[index] for pool in self._pool)
-        mixed = paged_attention(queries, keys, values, batch, backend=backend)
-        _linear(mixed.flatten(1).numpy(), layer.out, x, add=True)
+        return heads
+
+    def _attend(self, index: int, layer: _Layer, x: Array, tokens: _Tokens) -> None:
+        """``x += attention(norm(x))``."""
+        queries, width = self._kinds[0], layer.pool[0].shape[-1]
+        heads, batch = self._heads(layer, x, tokens, queries), tokens.batch
+        if batch.max_query <= FEW_QUERIES:
+            mixed = np.empty((len(x), queries, width), x.dtype)
+            attend(heads, *layer.pool, self._block, batch, 1.0 / math.sqrt(width), mixed)
+        else:
+            keys, values = (pool[index] for pool in self._pool)
+            some = torch.from_numpy(heads)[:, :queries]
+            mixed = paged_attention(some, keys, values, batch, backend="torch").numpy()
+        _linear(mixed.reshape(len(x), -1), layer.out, x, add=True)
 
     def _transform(self, layer: _Layer, x: Array) -> None:
         """``x += mlp(norm(x))``."""
-        normed = np.empty_like(x)
-        norm_kernel()(x, layer.norms[1], self._eps, normed)
-        if isinstance(layer.mlp, nn.Module):
-            more, _ = layer.mlp(torch.from_numpy(normed), None)
-            x += more.numpy()
-            return
-        gate_up = np.empty((len(x), len(layer.mlp[0])), x.dtype)
-        hidden = np.empty((len(x), gate_up.shape[1] // 2), x.dtype)
-        _linear(normed, layer.mlp[0], gate_up)
-        gate_kernel()(gate_up, hidden)
-        _linear(hidden, layer.mlp[1], x, add=True)
+        experts = isinstance(layer.mlp, nn.Module)
+        for part in [x] if experts else _portions(x):
+            normed = np.empty_like(part)
+            norm_kernel()(part, layer.norms[1], self._eps, normed)
+            if isinstance(layer.mlp, nn.Module):
+                more, _ = layer.mlp(torch.from_numpy(normed), None)
+                part += more.numpy()
+                return
+            gate_up = np.empty((len(part), len(layer.mlp[0])), x.dtype)
+            hidden = np.empty((len(part), gate_up.shape[1] // 2), x.dtype)
+            _linear(normed, layer.mlp[0], gate_up)
+            gate_kernel()(gate_up, hidden)
+            _linear(hidden, layer.mlp[1], part, add=True)
+
+
+def _portions(rows: Array) -> list[Array]:
+    """Return views of rows, as many at a time as leave their products in the core's cache."""
+    return [rows[first : first + PORTION] for first in range(0, len(rows), PORTION)]
 
 
 def _linear(x: Array, weight: Array, out: Array, *, add: bool = False) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlcore.ops.exp_numba import exponentials
+from rlcore.ops.lanes_numba import instructions, lanes, larger, largest, load
 from rlcore.ops.numba_jit import compiled
 
 if TYPE_CHECKING:
@@ -17,31 +19,42 @@ if TYPE_CHECKING:
 
 LOW = np.uint64(0xFFFFFFFF)
 HIGH = np.uint64(32)
+ROUNDING = 1.001
+"""What rounding could take off a bound, many times over."""
 
 
 def _sample(
     logits: Any, keys: Any, positions: Any, temperature: Any, top_k: Any, top_p: Any,
-    penalty: Any, seen: Any, score: Any, tokens: Any, log_probs: Any, raw_log_probs: Any,
+    penalty: Any, seen: Any, score: Any, weight: Any, tokens: Any, log_probs: Any,
+    raw_log_probs: Any,
 ) -> None:  # fmt: skip
-    """``score [V]`` is room."""
+    """``score`` and ``weight``, each ``[V]``, are room."""
     wide = score.dtype.type
     for r in range(len(logits)):
         row = logits[r]
+        for v in range(len(row)):
+            score[v] = row[v]
+        if len(penalty) > 0:
+            _penalise(score, seen[r], wide(penalty[r]))
         warmth = wide(1.0) if temperature[r] == 0 else wide(temperature[r])
         for v in range(len(row)):
-            x = row[v]
-            if len(penalty) > 0 and (seen[r, v // 32] >> (v % 32)) & 1:
-                x = x / wide(penalty[r]) if x > 0 else x * wide(penalty[r])
-            score[v] = x / warmth
+            score[v] /= warmth
         if len(top_k) > 0 or len(top_p) > 0:
             _truncate(score, top_k[r] if len(top_k) > 0 else 0, top_p[r] if len(top_p) > 0 else 1.0)
         if temperature[r] == 0:
-            token = int(np.argmax(score))
+            token, log_probs[r] = int(np.argmax(score)), 0.0
         else:
-            token = _race(score, np.uint64(keys[r]), np.uint64(positions[r]))
+            top, log_sum = _log_sum(score, weight)
+            token = _race(score, weight, top, np.uint64(keys[r]), np.uint64(positions[r]))
+            log_probs[r] = score[token] - log_sum
         tokens[r] = token
-        raw_log_probs[r] = row[token] - _log_sum(row)
-        log_probs[r] = 0.0 if temperature[r] == 0 else score[token] - _log_sum(score)
+        raw_log_probs[r] = row[token] - _log_sum(row, weight)[1]
+
+
+def _penalise(score: Any, seen: Any, penalty: Any) -> None:
+    for v in range(len(score)):
+        if (seen[v // 32] >> (v % 32)) & 1:
+            score[v] = score[v] / penalty if score[v] > 0 else score[v] * penalty
 
 
 def _truncate(score: Any, top_k: Any, top_p: Any) -> None:
@@ -71,26 +84,49 @@ def _truncate(score: Any, top_k: Any, top_p: Any) -> None:
             score[v] = -math.inf
 
 
-def _log_sum(score: Any) -> Any:
-    top = score[0]
-    for v in range(1, len(score)):
-        top = max(top, score[v])
-    total = 0.0
+def _log_sum(score: Any, weight: Any) -> tuple[Any, Any]:
+    """Return the largest score and the logarithm of the sum of exponentials.
+
+    ``weight`` becomes the exponentials of the differences to the largest.
+    """
+    top = _top(score)
     for v in range(len(score)):
-        total += math.exp(score[v] - top)
-    return top + math.log(total)
+        weight[v] = score[v] - top
+    exponentials(weight)
+    mass = 0.0
+    for v in range(len(score)):
+        mass += weight[v]
+    return top, top + math.log(mass)
 
 
-def _race(score: Any, key: Any, position: Any) -> int:
-    """Return the token of the largest score with Gumbel noise."""
-    best, token = -math.inf, 0
+def _top(score: Any) -> Any:
+    step, top = lanes(score), score[0]
+    if len(score) >= step:
+        tops = load(score, 0)
+        for v in range(0, len(score) - step + 1, step):
+            tops = larger(tops, load(score, v))
+        top = largest(tops)
+    for v in range(len(score) // step * step, len(score)):
+        top = max(top, score[v])
+    return top
+
+
+def _race(score: Any, weight: Any, top: Any, key: Any, position: Any) -> int:
+    """Return the token of the largest score with Gumbel noise.
+
+    The noise of a uniform ``u`` is at most ``-log(u)``: where ``u`` is above the token's weight
+    over that of the best sum so far it cannot win, and its logarithms are not wanted.
+    """
+    best, token, reach = -math.inf, 0, math.inf
     words = np.empty(4, np.uint64)
     for v in range(len(score)):
         if v % 4 == 0:
             _philox(key, position, np.uint64(v // 4), words)
-        noisy = score[v] + _gumbel(words[v % 4])
-        if noisy > best:
-            best, token = noisy, v
+        # Written so that it holds where the weight is no number.
+        if not np.float32(words[v % 4]) * np.float32(2.0**-32) > weight[v] * reach:
+            noisy = score[v] + _gumbel(words[v % 4])
+            if noisy > best:
+                best, token, reach = noisy, v, ROUNDING * math.exp(top - noisy)
     return token
 
 
@@ -121,7 +157,8 @@ def _gumbel(bits: Any) -> Any:
 
 @cache
 def _kernel() -> Any:
-    return compiled(_sample, _truncate, _log_sum, _race, _philox, _gumbel)
+    parts = (_penalise, _truncate, _top, _log_sum, _race, _philox, _gumbel, exponentials)
+    return compiled(_sample, *parts, intrinsics=instructions())
 
 
 def sample_numba(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,7 +172,7 @@ def sample_numba(logits: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor, Te
         _or_none(rows.top_k, np.int32), _or_none(rows.top_p, np.float32),
         _or_none(rows.penalty, np.float32),
         np.empty((0, 0), np.int32) if rows.seen is None else rows.seen.numpy(),
-        np.empty(vocab, source.dtype), tokens, log_probs, raw,
+        *np.empty((2, vocab), source.dtype), tokens, log_probs, raw,
     )  # fmt: skip
     return torch.from_numpy(tokens), torch.from_numpy(log_probs), torch.from_numpy(raw)
 
