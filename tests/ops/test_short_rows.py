@@ -121,6 +121,26 @@ def test_what_takes_the_kernel_on_a_gpu():
     assert plan_attention(mask, (2, 80), q).real is None
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dim", "rotates"), [(32, True), (64, True), (128, False)])
+def test_rows_without_padding_take_the_kernel_where_they_are_rotated(dim: int, rotates: bool):
+    q, k, v, _ = rows_of(3, 80, 2, 1, dim, dtype=torch.bfloat16, device="cuda")
+    every = torch.ones(3, 80, dtype=torch.bool, device="cuda")
+    rotary = angles(q)
+    with torch.no_grad():
+        plan = plan_attention(AttentionMask(causal=False), (3, 80), q, head_dim=dim)
+        assert (plan.rotates, plan.real, plan.seen) == (rotates, None, None)
+        for turn in (None, rotary):
+            a, b = (x if turn is None else rotate(x, *turn) for x in (q, k))
+            found = attention(q, k, v, plan, rotary=turn)
+            assert torch.allclose(found.double(), defined(a, b, v, every), atol=2e-2)
+        too_long = plan_attention(AttentionMask(causal=False), (3, 129), q, head_dim=dim)
+        causal = plan_attention(AttentionMask(), (3, 80), q, head_dim=dim)
+    assert not too_long.rotates
+    assert not causal.rotates
+    assert not plan_attention(AttentionMask(causal=False), (3, 80), q, head_dim=dim).rotates
+
+
 def test_what_takes_a_dense_matrix_on_a_cpu():
     q, _, _, real = rows_of(2, 80, 2, 1, 32)
     mask = AttentionMask(causal=False, padding=real)

@@ -21,8 +21,6 @@ BLOCK = 4096
 """Logits of a row that one program holds at a time."""
 LARGE_BLOCK = 16_384
 """The same where a row is read twice: the fewer rows are under way, the more stay in the L2."""
-WHOLE_ROW = 65_536
-"""The longest row that one program keeps in its registers from the statistics to the gradient."""
 
 
 def _capped_tanh(x):  # type: ignore[no-untyped-def]
@@ -30,6 +28,28 @@ def _capped_tanh(x):  # type: ignore[no-untyped-def]
     small = tl.exp(-2.0 * tl.abs(x))
     size = (1.0 - small) / (1.0 + small)
     return tl.where(x < 0.0, -size, size)
+
+
+def _capped(  # type: ignore[no-untyped-def]
+    raw, coldness, softcap, CAPPED: tl.constexpr
+):
+    """Return logits and their slope by the products ``raw``, before the temperature."""
+    slope = 1.0
+    if CAPPED:
+        bent = _capped_tanh(raw / softcap)  # type: ignore[no-untyped-call]
+        slope = 1.0 - bent * bent
+        raw = softcap * bent
+    return raw * coldness, slope
+
+
+def _logit_of(  # type: ignore[no-untyped-def]
+    raw_ptr, token, vocabulary, coldness, softcap, CAPPED: tl.constexpr
+):
+    """Return the logit of a token: NaN outside the vocabulary, so that it does not pass unseen."""
+    known = (token >= 0) & (token < vocabulary)
+    raw = tl.load(raw_ptr + tl.where(known, token, 0)).to(tl.float32)
+    logit, _ = _capped(raw, coldness, softcap, CAPPED)
+    return tl.where(known, logit, float("nan"))
 
 
 def _statistics_kernel(  # type: ignore[no-untyped-def]
@@ -47,19 +67,18 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program walks one row, with the running maximum of an online softmax."""
     row = tl.program_id(0).to(tl.int64)
+    raw_ptr += row * vocabulary
     token = tl.load(tokens_ptr + row)
+    picked = _logit_of(raw_ptr, token, vocabulary, coldness, softcap, CAPPED)
     top = -float("inf")
     total = 0.0
     weighted = 0.0  # sum of exp(z - top) z
-    picked = 0.0
-    found = 0.0
     for start in range(0, vocabulary, BLOCK):
         word = start + tl.arange(0, BLOCK)
         inside = word < vocabulary
-        z = tl.load(raw_ptr + row * vocabulary + word, mask=inside, other=0.0).to(tl.float32)
-        if CAPPED:
-            z = softcap * _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
-        z = tl.where(inside, z * coldness, -float("inf"))
+        z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
+        z, _ = _capped(z, coldness, softcap, CAPPED)
+        z = tl.where(inside, z, -float("inf"))
         higher = tl.maximum(top, tl.max(z, 0))
         shift = tl.where(higher == -float("inf"), 0.0, higher)
         e = tl.exp(z - shift)
@@ -67,13 +86,8 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
         total = total * shrink + tl.sum(e, 0)
         if ENTROPY:
             weighted = weighted * shrink + tl.sum(tl.where(inside, e * z, 0.0), 0)
-        mine = inside & (word == token)
-        picked += tl.sum(tl.where(mine, z, 0.0), 0)
-        found += tl.sum(mine.to(tl.float32), 0)
         top = higher
     log_z = tl.log(total) + tl.where(top == -float("inf"), 0.0, top)
-    # A token outside the vocabulary has no log-probability: it must not pass unseen.
-    picked = tl.where(found > 0.5, picked, float("nan"))
     tl.store(log_probs_ptr + row, picked - log_z)
     tl.store(log_z_ptr + row, log_z)
     if ENTROPY:
@@ -104,12 +118,8 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     inside = word < vocabulary
     place = row * vocabulary + word
     z = tl.load(raw_ptr + place, mask=inside, other=0.0).to(tl.float32)
-    slope = 1.0
-    if CAPPED:
-        bent = _capped_tanh(z / softcap)  # type: ignore[no-untyped-call]
-        slope = 1.0 - bent * bent
-        z = softcap * bent
-    log_p = z * coldness - tl.load(log_z_ptr + row)
+    z, slope = _capped(z, coldness, softcap, CAPPED)
+    log_p = z - tl.load(log_z_ptr + row)
     a = tl.load(grad_log_probs_ptr + row)
     factor = -a
     if LOG_Z:
@@ -121,18 +131,6 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     gradient += tl.where(word == tl.load(tokens_ptr + row), a, 0.0)
     gradient = gradient * slope * coldness
     tl.store(out_ptr + place, gradient.to(out_ptr.dtype.element_ty), mask=inside)
-
-
-def _capped(  # type: ignore[no-untyped-def]
-    raw, coldness, softcap, CAPPED: tl.constexpr
-):
-    """Return logits and their slope by the products ``raw``, before the temperature."""
-    slope = 1.0
-    if CAPPED:
-        bent = _capped_tanh(raw / softcap)  # type: ignore[no-untyped-call]
-        slope = 1.0 - bent * bent
-        raw = softcap * bent
-    return raw * coldness, slope
 
 
 def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
@@ -147,61 +145,42 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
     softcap,
     z_loss,
     CAPPED: tl.constexpr,
-    WHOLE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One program walks one row twice, for its statistics and its gradient, or holds it whole."""
+    """One program walks one row twice: for its statistics, then for its gradient."""
     row = tl.program_id(0).to(tl.int64)
     token = tl.load(tokens_ptr + row)
     scale = tl.load(scale_ptr + row)
     raw_ptr += row * vocabulary
     out_ptr += row * vocabulary
-    word = tl.arange(0, BLOCK)
-    inside = word < vocabulary
-    if WHOLE:
-        held = tl.load(raw_ptr + word, mask=inside, other=0.0)
-        z, slope = _capped(held.to(tl.float32), coldness, softcap, CAPPED)
+    picked = _logit_of(raw_ptr, token, vocabulary, coldness, softcap, CAPPED)
+    top = -float("inf")
+    total = 0.0
+    for start in range(0, vocabulary, BLOCK):
+        word = start + tl.arange(0, BLOCK)
+        inside = word < vocabulary
+        z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
+        z, _ = _capped(z, coldness, softcap, CAPPED)
         z = tl.where(inside, z, -float("inf"))
-        top = tl.max(z, 0)
-        total = tl.sum(tl.exp(z - tl.where(top == -float("inf"), 0.0, top)), 0)
-        mine = word == token
-        picked = tl.sum(tl.where(mine, z, 0.0), 0)
-        known = (token >= 0) & (token < vocabulary)
-    else:
-        top = -float("inf")
-        total = 0.0
-        picked = 0.0
-        for start in range(0, vocabulary, BLOCK):
-            word = start + tl.arange(0, BLOCK)
-            inside = word < vocabulary
-            z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
-            z, slope = _capped(z, coldness, softcap, CAPPED)
-            z = tl.where(inside, z, -float("inf"))
-            higher = tl.maximum(top, tl.max(z, 0))
-            shift = tl.where(higher == -float("inf"), 0.0, higher)
-            total = total * tl.exp(top - shift) + tl.sum(tl.exp(z - shift), 0)
-            picked += tl.sum(tl.where(inside & (word == token), z, 0.0), 0)
-            top = higher
-        known = (token >= 0) & (token < vocabulary)
+        higher = tl.maximum(top, tl.max(z, 0))
+        shift = tl.where(higher == -float("inf"), 0.0, higher)
+        total = total * tl.exp(top - shift) + tl.sum(tl.exp(z - shift), 0)
+        top = higher
     log_z = tl.log(total) + tl.where(top == -float("inf"), 0.0, top)
-    picked = tl.where(known, picked, float("nan"))
     tl.store(log_probs_ptr + row, picked - log_z)
     tl.store(log_z_ptr + row, log_z)
     factor = scale * (1.0 + 2.0 * z_loss * log_z)
-    if WHOLE:
-        z, slope = _capped(held.to(tl.float32), coldness, softcap, CAPPED)
+    for start in range(0, vocabulary, BLOCK):
+        word = start + tl.arange(0, BLOCK)
+        inside = word < vocabulary
+        z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
+        z, slope = _capped(z, coldness, softcap, CAPPED)
         gradient = tl.exp(z - log_z) * factor - tl.where(word == token, scale, 0.0)
         gradient = gradient * slope * coldness
         tl.store(out_ptr + word, gradient.to(out_ptr.dtype.element_ty), mask=inside)
-    else:
-        for start in range(0, vocabulary, BLOCK):
-            word = start + tl.arange(0, BLOCK)
-            inside = word < vocabulary
-            z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
-            z, slope = _capped(z, coldness, softcap, CAPPED)
-            gradient = tl.exp(z - log_z) * factor - tl.where(word == token, scale, 0.0)
-            gradient = gradient * slope * coldness
-            tl.store(out_ptr + word, gradient.to(out_ptr.dtype.element_ty), mask=inside)
+
+
+_PARTS = (_capped_tanh, _capped, _logit_of)
 
 
 def cross_entropy_triton(
@@ -222,13 +201,12 @@ def cross_entropy_triton(
     rows, vocabulary = raw.shape
     out = raw if raw.dtype == dtype else torch.empty_like(raw, dtype=dtype)
     log_probs, log_z = torch.empty(2, rows, dtype=torch.float32, device=raw.device)
-    whole = vocabulary <= WHOLE_ROW
-    block = 1 << max(vocabulary - 1, 1).bit_length() if whole else LARGE_BLOCK
+    large = vocabulary > LARGE_BLOCK
     if rows:
-        jitted(_cross_entropy_kernel, _capped_tanh, _capped)[(rows,)](
+        jitted(_cross_entropy_kernel, *_PARTS)[(rows,)](
             raw, out, tokens, scale, log_probs, log_z, vocabulary, 1.0 / temperature,
-            softcap or 1.0, z_loss, CAPPED=softcap is not None, WHOLE=whole, BLOCK=block,
-            num_warps=min(max(block // 2048, 4), 32),
+            softcap or 1.0, z_loss, CAPPED=softcap is not None,
+            BLOCK=LARGE_BLOCK if large else BLOCK, num_warps=32 if large else 8,
         )  # fmt: skip
     return log_probs, log_z, out
 
@@ -246,7 +224,7 @@ def statistics_triton(
         torch.zeros(rows, dtype=torch.float32, device=raw.device) for _ in range(3)
     )
     if rows:
-        jitted(_statistics_kernel, _capped_tanh)[(rows,)](
+        jitted(_statistics_kernel, *_PARTS)[(rows,)](
             raw, tokens, log_probs, log_z, uncertainty, vocabulary, 1.0 / temperature,
             softcap or 1.0, CAPPED=softcap is not None, ENTROPY=entropy, BLOCK=BLOCK, num_warps=8,
         )  # fmt: skip
@@ -274,7 +252,7 @@ def logit_gradient_triton(
     per_row += [x if x is not None else log_z for x in (upstream.log_z, upstream.entropy)]
     if rows:
         grid = (-(-vocabulary // BLOCK) * rows,)  # only the first axis goes beyond 65,535
-        jitted(_gradient_kernel, _capped_tanh)[grid](
+        jitted(_gradient_kernel, *_PARTS)[grid](
             raw, out, *(x.contiguous() for x in per_row), vocabulary, 1.0 / temperature,
             softcap or 1.0, CAPPED=softcap is not None, LOG_Z=upstream.log_z is not None,
             ENTROPY=upstream.entropy is not None, BLOCK=BLOCK, num_warps=8,
