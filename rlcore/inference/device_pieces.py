@@ -19,8 +19,8 @@ class DevicePieces:
         kv_heads: Key heads of the model.
 
     Attributes:
-        own: At least the entries that any row keeps for itself, a power of two; 0 while nothing
-            is shared.
+        own: At least the entries that any row keeps for itself, a power of four: graphs are
+            captured for each; 0 while nothing is shared.
     """
 
     def __init__(self, rows: DeviceRows, kv_heads: int) -> None:
@@ -49,7 +49,7 @@ class DevicePieces:
         self.own = 0
         if self._kept is not None:
             longest = int((host.width[occupied] - self._kept[occupied]).max(initial=1))
-            self.own = max(LEAST_WIDTH, 1 << (longest - 1).bit_length())
+            self.own = max(LEAST_WIDTH, 4 ** -(-(longest - 1).bit_length() // 2))
 
     def prefix(self, count: int, own: int) -> SharedPrefix:
         """Return what the first ``count`` rows share; none keeps more than ``own`` entries."""

@@ -73,6 +73,9 @@ def shared_pieces(rows: RowTable, occupied: NDArray[np.int64], kv_heads: int) ->
         occupied: int64 ``[n]``, the rows that decode.
         kv_heads: Key heads of the model.
     """
+    longest = int(rows.width[occupied].max(initial=0))
+    if len(occupied) * longest * rows.block_size < WORTH_TOKENS:
+        return None
     order, common = _sorted_rows(rows, occupied)
     found = _groups(common, 0, len(order))
     if sum(group.saved for group in found) * rows.block_size < WORTH_TOKENS:
