@@ -14,7 +14,7 @@ import experiments
 from experiments import cli
 from experiments.errors import ConfigProblems
 from experiments.validate import load_config
-from rlcore.errors import EnvContractError, MissingDependencyError, RlcoreError
+from rlcore.errors import DataError, EnvContractError, MissingDependencyError, RlcoreError
 
 FILE = """\
 rlcore: 1
@@ -185,6 +185,8 @@ def problem_with(config: Path, setting: str, value: str) -> str:
     """Return what is said of a value, or nothing where it is taken."""
     try:
         load_config(config, [f"{setting}={value}"], look_up=setting.startswith("env"), try_out=True)
+    except DataError:  # the value was taken; the data set has not been made here
+        return ""
     except RlcoreError as error:
         return str(error)
     return ""
