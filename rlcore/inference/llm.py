@@ -316,17 +316,20 @@ def _run_all(
     progress: bool,
 ) -> None:
     total = sum(handle.request.n for handle in handles)
-    left = list(handles)
-    watching = list(watches)
-    tokens = int(engine.stats()["tokens"])
+    left, watching = list(handles), list(watches)
+    open_, ended = total, -1
+    _, before = engine.progress()
     with ProgressLine("answers", total, progress) as line:
         while left:
             stepped = engine.step()
             for watch in watching:
                 watch.look()
-            left = [handle for handle in left if not handle.done]
-            watching = [watch for watch in watching if not watch.handle.done]
+            finished, tokens = engine.progress()
+            if finished != ended:
+                ended = finished
+                left = [handle for handle in left if not handle.done]
+                watching = [watch for watch in watching if not watch.handle.done]
+                open_ = sum(trace is None for handle in left for trace in handle.traces)
             if left and not stepped:
                 raise EngineError("nothing is left to run, and not all answers have ended")
-            open_ = sum(trace is None for handle in left for trace in handle.traces)
-            line.update(total - open_, int(engine.stats()["tokens"]) - tokens)
+            line.update(total - open_, tokens - before)
