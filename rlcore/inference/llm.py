@@ -241,6 +241,8 @@ class LLM:
         self, number: int, sample: int, ids: Sequence[int], log_probs: Sequence[float]
     ) -> None:
         """Refuse an answer that was drawn from logits that are no numbers."""
+        if not math.isnan(sum(log_probs)):  # any NaN makes it one
+            return
         for place, log_prob in enumerate(log_probs):
             if math.isnan(log_prob):
                 # It has spread to all tokens of its pass, those of a shared beginning among them.
