@@ -19,6 +19,7 @@ from agents.lm.losses import (
     mask_probability,
     mask_tokens,
     masked_diffusion_loss,
+    random_length,
     stratified_times,
     uniform_counts,
 )
@@ -113,7 +114,8 @@ class LMAgent:
         if routing is None:
             return output
         documents = batch.get("documents")
-        valid = None if documents is None else documents[:, : self.token_spec.length] >= 0
+        seen = next(iter(routing.experts.values())).shape[1]
+        valid = None if documents is None else documents[:, :seen] >= 0
         balance = self.config.balance_coef * routing.balance_loss(valid)
         return replace(output, loss=output.loss + balance)
 
@@ -134,6 +136,12 @@ class LMAgent:
             )
             return causal_lm_loss(log_probs, wanted)
         generator = torch.Generator(tokens.device).manual_seed(int(batch["noise"][0]))
+        share = self.config.random_length_share
+        if share and not exact:
+            length = random_length(torch.rand(2, generator=generator, device=tokens.device), share,
+                                   tokens.shape[1])  # fmt: skip
+            tokens, targets = tokens[:, :length], targets[:, :length]
+            documents = None if documents is None else documents[:, :length]
         uniforms = torch.rand(tokens.shape, generator=generator, device=tokens.device)
         rows, normalise = len(tokens), self.config.normalise
         if exact:

@@ -29,6 +29,9 @@ class LMNetworkConfig:
         heads: Query heads.
         kv_heads: Key and value heads; null for as many.
         hidden: SwiGLU width; null for 8/3 ``dim``, rounded up to a multiple of 64.
+        experts: MLPs of each layer, of which a token uses some (a mixture); 0 for one that all use.
+        experts_per_token: How many of them a token uses.
+        expert_hidden: SwiGLU width of one; null for ``hidden`` divided by ``experts_per_token``.
         rope: Whether queries and keys are rotated by their position.
         rope_theta: Base of the rotary frequencies.
         qk_norm: Whether queries and keys are normed before they are rotated.
@@ -46,6 +49,9 @@ class LMNetworkConfig:
     heads: int = 8
     kv_heads: int | None = None
     hidden: int | None = None
+    experts: int = 0
+    experts_per_token: int = 2
+    expert_hidden: int | None = None
     rope: bool = True
     rope_theta: float = 1e4
     qk_norm: bool = False
@@ -58,6 +64,7 @@ class LMNetworkConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        check_at_least("experts", self.experts, 0)
         self.transformer(TokenSpec(vocab_size=2, length=2), causal=True)
 
     def transformer(self, spec: TokenSpec, *, causal: bool) -> Any:
@@ -66,11 +73,17 @@ class LMNetworkConfig:
         Raises:
             ConfigError: The sizes do not fit together.
         """
-        from rlcore.nn.transformer.config import TransformerConfig
+        from rlcore.nn.transformer.config import MoeConfig, TransformerConfig
 
         names = ("dim", "layers", "heads", "kv_heads", "hidden", "rope", "rope_theta", "qk_norm",
                  "tie_embeddings", "position_tables")  # fmt: skip
+        mixture: dict[str, Any] = {}
+        if self.experts:
+            mixture["mlp"] = MoeConfig(
+                experts=self.experts, top_k=self.experts_per_token, hidden=self.expert_hidden
+            )
         return TransformerConfig(
+            **mixture,
             vocab_size=spec.vocab_size,
             causal=causal,
             eos_id=spec.eos_id,
@@ -94,6 +107,8 @@ class LMConfig:
         normalise: What the diffusion loss is a mean over: ``batch``, all tokens of an update;
             ``response``, each row's own tokens first, so that long and short ones count equally.
         eps: Smallest probability of a mask in the diffusion objective.
+        random_length_share: Share of the updates of the diffusion objective whose rows are cut to a
+            random length, so that the model meets short ones in pretraining (LLaDA: 0.01).
         balance_coef: Weight of the loss that keeps the experts of a mixture in use, in training;
             models without experts have none.
     """
@@ -108,6 +123,7 @@ class LMConfig:
     head_backend: HeadBackend = "auto"
     normalise: Normalise = "batch"
     eps: float = 1e-3
+    random_length_share: float = 0.0
     balance_coef: float = 1e-3
 
     def __post_init__(self) -> None:
@@ -117,7 +133,13 @@ class LMConfig:
         check_choice("normalise", self.normalise, get_args(Normalise))
         check_share("eps", self.eps)
         check_at_least("eps", self.eps, 1e-9)
+        check_share("random_length_share", self.random_length_share)
         check_at_least("balance_coef", self.balance_coef, 0.0)
+        if self.random_length_share and self.objective != "diffusion":
+            raise ConfigError(
+                "random_length_share goes with objective 'diffusion', got "
+                f"{self.random_length_share} with '{self.objective}'"
+            )
         if self.normalise == "response" and self.objective != "diffusion":
             raise ConfigError(
                 f"normalise 'response' goes with objective 'diffusion', got '{self.objective}'"

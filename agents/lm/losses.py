@@ -48,6 +48,18 @@ def stratified_times(rows: int, u: Tensor) -> Tensor:
     return (torch.arange(rows, dtype=u.dtype, device=u.device) + u) / rows
 
 
+def random_length(uniforms: Tensor, share: float, length: int) -> int:
+    """Return the tokens of a row that a batch keeps: mostly all of them, else any number.
+
+    Args:
+        uniforms: ``[2]``, independent and uniform in [0, 1).
+        share: Probability of a number uniform in ``1..length``.
+        length: ``S``.
+    """
+    first, second = uniforms.tolist()
+    return 1 + int(second * length) if first < share else length
+
+
 def mask_probability(t: Tensor, eps: float = EPS) -> Tensor:
     """Return ``p = (1 - eps) t + eps``, the probability that a token is masked at time ``t``."""
     return (1.0 - eps) * t + eps

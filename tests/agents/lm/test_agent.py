@@ -16,6 +16,7 @@ from agents.lm.losses import (
     mask_exactly,
     mask_probability,
     mask_tokens,
+    random_length,
     stratified_times,
     uniform_counts,
 )
@@ -318,3 +319,65 @@ def test_compiled_bfloat16_on_a_gpu_is_close_to_float32_on_a_cpu(file: TokenFile
     assert found[1][0] == pytest.approx(found[0][0], rel=0.02)
     assert found[1][1] == pytest.approx(found[0][1], rel=0.02)
     assert torch.cosine_similarity(found[0][2], found[1][2], dim=0) > 0.99
+
+
+def test_some_updates_are_cut_to_a_random_length(file) -> None:
+    """Their loss is that of the cut rows, and every length occurs; evaluation sees whole rows."""
+    cutting = make_agent(objective="diffusion", random_length_share=0.5, normalise="batch")
+    whole = make_agent(objective="diffusion")
+    network = make_network(cutting)
+    batch, _ = read(file, cutting)
+    widths: list[int] = []
+    hidden = network.hidden
+
+    def watched(ids: Tensor, **more: Any) -> Tensor:
+        widths.append(ids.shape[1])
+        return hidden(ids, **more)
+
+    network.hidden = watched
+    for seed in range(200):
+        batch["noise"][:] = seed
+        found = cutting.loss(network, batch)
+        draws = torch.rand(2, generator=torch.Generator().manual_seed(seed)).tolist()
+        width = 1 + int(draws[1] * 9) if draws[0] < 0.5 else 9
+        assert widths[-1] == width
+        assert found.weight == batch["targets"][:, :width].sum()
+    assert set(widths) == set(range(1, 10))
+    assert 90 < sum(width == 9 for width in widths) < 135
+    widths.clear()
+    batch["noise"][:] = next(s for s in range(99) if torch.rand(
+        2, generator=torch.Generator().manual_seed(s))[0] < 0.5)  # fmt: skip
+    cutting.loss(network, batch)
+    held_out = [agent.held_out_loss(network, batch).loss for agent in (cutting, whole)]
+    whole.loss(network, batch)
+    assert widths[0] < 9
+    assert widths[1:] == [9, 9, 9]
+    assert torch.equal(*held_out)
+
+
+def test_the_numbers_of_a_random_length() -> None:
+    for uniforms, wanted in (
+        ((0.3, 0.99), 9),
+        ((0.29, 0.0), 1),
+        ((0.0, 0.999), 9),
+        ((0.1, 0.5), 5),
+    ):
+        assert random_length(torch.tensor(uniforms), 0.3, 9) == wanted
+
+
+@pytest.mark.parametrize("objective", ["causal", "diffusion"])
+def test_a_network_of_experts_learns(file, objective: str) -> None:
+    agent = make_agent(
+        objective=objective, network={"experts": 4, "experts_per_token": 3, "expert_hidden": 8}
+    )
+    network = make_network(agent)
+    mixtures = [block.mlp for block in network.blocks]
+    assert [m.down.shape for m in mixtures] == [(4, 16, 8)] * 2
+    assert agent.config.network.transformer(agent.token_spec, causal=True).mlp.top_k == 3
+    batch, _ = read(file, agent)
+    loss = agent.loss(network, batch).loss
+    loss.backward()
+    for mixture in mixtures:
+        assert mixture.router.weight.grad.abs().max() > 0
+        assert mixture.down.grad.abs().max() > 0
+    assert not hasattr(make_agent().build_network().blocks[0].mlp, "router")

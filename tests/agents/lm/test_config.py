@@ -93,6 +93,17 @@ def test_control_experiments_keep_their_tree_and_hash() -> None:
         ("agent: lm", "agent: {type: lm, network: {dropout: 1}}", "must be in [0, 1), got 1"),
         (
             "agent: lm",
+            "agent: {type: lm, random_length_share: 0.01}",
+            "agent.random_length_share   goes with objective 'diffusion', got 0.01 with 'causal'",
+        ),
+        ("agent: lm", "agent: {type: lm, network: {experts: -1}}", "experts   must be >= 0"),
+        (
+            "agent: lm",
+            "agent: {type: lm, network: {experts: 2, experts_per_token: 3}}",
+            "moe wants 1 <= top_k <= experts, got top_k=3, experts=2",
+        ),
+        (
+            "agent: lm",
             "agent: {type: lm, network: {attention_dropout: -0.1}}",
             "network.attention_dropout   must be in [0, 1), got -0.1",
         ),
