@@ -167,7 +167,7 @@ class LLM:
                 stops=stops,
                 decoding=decoding,
                 max_rows=self._config.max_rows,
-                spell=self._text,
+                tokenizer=self.tokenizer,
             )
         if decoding is not None:
             raise ConfigError("decoding is for masked-diffusion models; this model is causal")
