@@ -426,21 +426,6 @@ def test_what_no_masked_diffusion_model_can_answer_is_refused(prompt, option, me
         LLM(make_model(causal=False), engine=SMALL).generate(prompt, **option)
 
 
-def test_a_stop_text_cuts_the_tokens_of_a_masked_diffusion_answer_too():
-    llm = LLM(make_model(causal=False), TOKENIZER, engine=SMALL)
-    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 1, "decoding": DECODING}
-    (whole,) = llm.generate(["x"], **options)
-    place = next(n for n in range(4, 20) if 32 < whole.token_ids[n] < 127)
-    stop = chr(whole.token_ids[place])
-    place = whole.token_ids.index(ord(stop))
-    (cut,) = llm.generate(["x"], stop=["never there", stop], **options)
-    assert cut.token_ids == whole.token_ids[: place + 1]
-    assert cut.text == TOKENIZER.decode(cut.token_ids[:-1], errors="replace")
-    assert cut.log_probs == whole.log_probs[: place + 1]
-    assert cut.commit_steps == whole.commit_steps[: place + 1]
-    assert cut.finish_reason == "stop"
-
-
 # -- scoring and progress -------------------------------------------------------------------------
 
 
