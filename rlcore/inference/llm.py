@@ -242,8 +242,7 @@ class LLM:
         """Refuse an answer that was drawn from logits that are no numbers."""
         for place, log_prob in enumerate(log_probs):
             if math.isnan(log_prob):
-                # It has spread to all tokens of its pass, those of a shared beginning among them.
-                self.engine.store.cache.clear()
+                self.engine.store.forget()
                 raise NonFiniteError(
                     f"prompt {number}, sample {sample}: the log-probability of new token {place} "
                     f"(id {ids[place]}) is {log_prob}: the model's logits are not finite there; "
