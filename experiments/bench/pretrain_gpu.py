@@ -8,7 +8,7 @@ A step is forward, mean next-token cross-entropy, backward and a fused AdamW upd
 ``torch.compile`` and gets the same tokens, targets and loss; sides take turns within one process
 and the ratio is the median of the paired ratios.
 
-Ours masks documents (FlexAttention over tile tables). The peer runs twice: with flash attention
+Ours masks documents (kernels over tile tables). The peer runs twice: with flash attention
 over the whole row, which ignores documents and so does other, simpler work; and with its own
 FlexAttention and document mask.
 
@@ -37,6 +37,7 @@ from torch.nn import functional as F
 
 from rlcore.nn.transformer import AttentionMask, Transformer, TransformerConfig
 from rlcore.nn.transformer.counts import flops_per_token, parameters
+from rlcore.ops.log_prob import linear_cross_entropy
 
 PEAK = 989e12
 SHAPE: dict[str, Any] = {"vocab_size": 50_304, "dim": 768, "layers": 12, "heads": 6,
@@ -89,20 +90,30 @@ Loss = Callable[[Batch], Tensor]
 
 
 def our_side(shape: dict[str, Any], device: str, **more: Any) -> tuple[nn.Module, Loss]:
-    """Return our model and its loss on packed rows with a document mask."""
+    """Return our model and its loss on packed rows with a document mask.
+
+    Blocks are compiled one by one; the head's loss and gradient are one kernel.
+    """
     torch.manual_seed(0)
     model = Transformer(TransformerConfig(**shape, **more)).to(device)
+    if device == "cuda":
+        model.compile_blocks()
 
     def loss(batch: Batch) -> Tensor:
         mask = AttentionMask(documents=batch.documents)
         hidden = model.hidden(batch.ids, mask=mask, positions=batch.positions)
-        return cross_entropy(model.head(hidden), batch.targets)
+        return linear_cross_entropy(
+            hidden, model.head_weight.to(hidden.dtype), batch.targets,
+            chunk=batch.ids.numel(), half_logits=True, skip_ignored=False,
+        )  # fmt: skip
 
     return model, loss
 
 
-def peer_side(shape: dict[str, Any], device: str, attention: str, qwen: bool = False) -> Any:
-    """Return the same layout in ``transformers`` and its loss."""
+def peer_side(
+    shape: dict[str, Any], device: str, attention: str, qwen: bool = False, mode: str | None = None
+) -> tuple[nn.Module, Loss]:
+    """Return the same layout in ``transformers`` and its loss, compiled as one."""
     import transformers
 
     torch.manual_seed(0)
@@ -128,19 +139,19 @@ def peer_side(shape: dict[str, Any], device: str, attention: str, qwen: bool = F
         logits = model(batch.ids, position_ids=positions, use_cache=False).logits
         return cross_entropy(logits, batch.targets)
 
-    return model, loss
+    # A batch is a plain container: what is traced are its tensors.
+    return model, torch.compile(loss, mode=mode) if device == "cuda" else loss
 
 
 class Side:
-    """A model, its optimizer and a compiled step."""
+    """A model, its optimizer and a step."""
 
-    def __init__(self, model: nn.Module, loss: Loss, device: str, mode: str | None) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, device: str) -> None:
         self.device = device
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=device == "cuda"
         )
-        # A batch is a plain container: what is traced are its tensors.
-        self.loss = torch.compile(loss, mode=mode) if device == "cuda" else loss
+        self.loss = loss
 
     def step(self, batch: Batch) -> Tensor:
         """Run one update; return the loss."""
@@ -180,7 +191,7 @@ def compare(makers: dict[str, Maker], batch: Batch, args: argparse.Namespace) ->
     result: dict[str, Any] = {"failed": {}, "first_loss": {}, "compile_s": {}}
     for name, make in makers.items():
         try:
-            side = Side(*make(), args.device, args.mode)
+            side = Side(*make(), args.device)
             begin = time.perf_counter()
             result["first_loss"][name] = float(side.step(batch))
             side.seconds(batch, 2)
@@ -224,10 +235,10 @@ def layouts(args: argparse.Namespace) -> dict[str, Any]:
         makers: dict[str, Maker] = {
             "ours": lambda qwen=qwen: our_side(shape, args.device, qk_norm=qwen),
             "transformers, flash, no document mask": lambda qwen=qwen: peer_side(
-                shape, args.device, "sdpa", qwen
+                shape, args.device, "sdpa", qwen, args.mode
             ),
             "transformers, flex, document mask": lambda qwen=qwen: peer_side(
-                shape, args.device, "flex_attention", qwen
+                shape, args.device, "flex_attention", qwen, args.mode
             ),
         }
         makers = {name: make for name, make in makers.items() if name.startswith(tuple(args.sides))}
@@ -245,7 +256,7 @@ def profile(args: argparse.Namespace) -> dict[str, Any]:
     """Return where the time of our step goes: the kernels that take most of it."""
     shape = TINY if args.tiny else SHAPE
     batch = packed_rows(args.rows, args.length, shape["vocab_size"], args.device)
-    side = Side(*our_side(shape, args.device), args.device, args.mode)
+    side = Side(*our_side(shape, args.device), args.device)
     side.seconds(batch, 3)
     with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as record:
         side.seconds(batch, 3)
@@ -346,8 +357,6 @@ def _varlen_part(batch: Batch, heads: int) -> Callable[[], Any]:
 
 
 def _head_part(batch: Batch, *, chunked: bool) -> Callable[[], Any]:
-    from rlcore.ops.log_prob import linear_cross_entropy
-
     shape = (batch.ids.numel(), 768)
     hidden = torch.randn(shape, device="cuda", dtype=torch.bfloat16, requires_grad=True)
     weight = (torch.randn(50_304, 768, device="cuda") * 0.02).bfloat16().requires_grad_()
@@ -391,7 +400,7 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--mode", default=None, help="of torch.compile")
+    parser.add_argument("--mode", default=None, help="of torch.compile, for transformers")
     parser.add_argument("--layouts", nargs="+", default=["llama", "qwen3"])
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS))
     parser.add_argument("--sides", nargs="+", default=["ours", "transformers"], metavar="PREFIX")

@@ -85,7 +85,7 @@ class Engine:
         self._ended: list[tuple[Sample, FinishReason, _Running]] = []
         self._drivers: dict[Sample, TagDriver] = {}
         self._pending: Launch | None = None
-        self._arrivals = 0
+        self._arrivals = self._fed = 0
         self._counts = dict.fromkeys(("requests", "finished", "tokens", "steps", "forks"), 0)
 
     def _make_runner(self, device: torch.device) -> Runner:
@@ -157,9 +157,31 @@ class Engine:
         Requests are in no cycles: Python does not look for any until they have ended, which with
         hundreds of requests takes as long as ending them.
         """
-        with no_collection():
-            handles = [self.submit(request) for request in requests]
-            return [trace for handle in handles for trace in handle.result()]
+        handles: list[RequestHandle] = []
+        try:
+            with no_collection():
+                for request in requests:
+                    handles.append(self.submit(request))
+                    self.feed(request)
+                return [trace for handle in handles for trace in handle.result()]
+        except BaseException:
+            for handle in handles:
+                handle.abort()
+            raise
+
+    def feed(self, submitted: Request) -> None:
+        """Let the device compute prompts while the host still takes requests in.
+
+        Runs a step when a full pass of prompts was submitted since the last, where that returns
+        before the device is done.
+
+        Args:
+            submitted: What was just submitted.
+        """
+        self._fed += len(submitted.prompt)
+        if self._fed >= self.config.prefill_chunk and self.runner.overlaps:
+            self._fed = 0
+            self.step()
 
     def open_session(
         self,

@@ -198,6 +198,7 @@ class LLM:
             with no_collection():  # see Engine.generate
                 for number, request in enumerate(requests):
                     handles.append(_submit(engine, request, number))
+                    engine.feed(request)
                 watches = [StopWatch(handle, self.tokenizer, stops) for handle in handles]
                 _run_all(engine, handles, watches if stops else [], progress)
         finally:

@@ -205,3 +205,35 @@ def test_cycles_are_looked_for_again_after_a_generation(monkeypatch: pytest.Monk
     with pytest.raises(RequestError):
         engine.generate([Request(prompt=[1_000], max_new_tokens=3)])
     assert gc.isenabled()
+
+
+def test_steps_run_while_requests_are_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where they overlap with the host; the tokens are those of requests taken in at once."""
+    model = small_model(torch.float32)
+    many = [Request(prompt=[1 + i % 7, 2, 3], max_new_tokens=9, n=1 + i % 2) for i in range(12)]
+    traces = []
+    for overlap, chunk, begun in ((True, 6, 6), (True, 1_000, 0), (False, 6, 0)):
+        config = EngineConfig(
+            num_blocks=256, overlap=overlap, prefill_chunk=chunk, cuda_graph_buckets=()
+        )
+        engine = Engine(model, config)
+        submit, steps = engine.submit, []
+        monkeypatch.setattr(
+            engine,
+            "submit",
+            lambda r, e=engine, s=submit, c=steps: (c.append(e._counts["steps"]), s(r))[1],
+        )
+        traces.append(engine.generate(many))
+        assert steps[-1] == max(begun - 1, 0)
+    for others in traces[1:]:
+        for ours, wanted in zip(traces[0], others, strict=True):
+            assert ours.ids.tolist() == wanted.ids.tolist()
+
+
+def test_a_generation_that_fails_leaves_nothing_behind() -> None:
+    engine = Engine(small_model(), EngineConfig(num_blocks=64, prefix_cache=False))
+    with pytest.raises(RequestError):
+        engine.generate([Request(prompt=[p], max_new_tokens=3) for p in (1, 1_000)])
+    stats = engine.stats()
+    assert (stats["waiting"], stats["decoding"], stats["used_blocks"]) == (0, 0, 0)
+    assert not engine.step()
