@@ -94,11 +94,11 @@ class KVStore:
         return places
 
     def forget(self) -> None:
-        """Let nothing that was computed be found again.
+        """Let nothing that was computed be found again: old weights did, or a pass with NaN.
 
-        After a pass with NaN, which spreads through weights of zero to all tokens of its pass,
-        those of a beginning that others share among them. Samples with NaN must have ended before:
-        what they computed is remembered then.
+        NaN spreads through weights of zero to all tokens of its pass, those of a beginning that
+        others share among them. Its samples must have ended before: what they computed is
+        remembered then.
         """
         self.cache.clear()
 
