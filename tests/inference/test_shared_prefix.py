@@ -194,7 +194,6 @@ def test_many_groups_keep_those_that_save_most() -> None:
     check(found, rows, every(rows))
     kept = np.sort(found.skip[::2])
     assert (kept == 0).sum() == 40
-    assert kept[40:].min() >= kept[:40].max()
     assert sorted(10 + g % 7 for g in range(PIECES + 40))[40:] == kept[40:].tolist()
 
 
