@@ -376,6 +376,10 @@ class Engine:
         """Load new weights; see :class:`WeightUpdater`."""
         self.updater.update(state, version, mode or self.config.weight_update)
 
+    def progress(self) -> tuple[int, int]:
+        """Return how many samples have ended and how many tokens were drawn, since the start."""
+        return self._counts["finished"], self._counts["tokens"]
+
     def stats(self) -> dict[str, int]:
         """Return counts since the start, and what is in use now."""
         cache, pool = self.store.cache, self.store.pool

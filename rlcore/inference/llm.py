@@ -241,6 +241,8 @@ class LLM:
         self, number: int, sample: int, ids: Sequence[int], log_probs: Sequence[float]
     ) -> None:
         """Refuse an answer that was drawn from logits that are no numbers."""
+        if not math.isnan(sum(log_probs)):  # any NaN makes it one
+            return
         for place, log_prob in enumerate(log_probs):
             if math.isnan(log_prob):
                 self.engine.store.forget()
@@ -315,17 +317,20 @@ def _run_all(
     progress: bool,
 ) -> None:
     total = sum(handle.request.n for handle in handles)
-    left = list(handles)
-    watching = list(watches)
-    tokens = int(engine.stats()["tokens"])
+    left, watching = list(handles), list(watches)
+    open_, ended = total, -1
+    _, before = engine.progress()
     with ProgressLine("answers", total, progress) as line:
         while left:
             stepped = engine.step()
             for watch in watching:
                 watch.look()
-            left = [handle for handle in left if not handle.done]
-            watching = [watch for watch in watching if not watch.handle.done]
+            finished, tokens = engine.progress()
+            if finished != ended:
+                ended = finished
+                left = [handle for handle in left if not handle.done]
+                watching = [watch for watch in watching if not watch.handle.done]
+                open_ = sum(trace is None for handle in left for trace in handle.traces)
             if left and not stepped:
                 raise EngineError("nothing is left to run, and not all answers have ended")
-            open_ = sum(trace is None for handle in left for trace in handle.traces)
-            line.update(total - open_, int(engine.stats()["tokens"]) - tokens)
+            line.update(total - open_, tokens - before)

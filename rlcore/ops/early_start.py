@@ -3,9 +3,10 @@
 A chain of short kernels is bound by the time between them. A kernel that starts early sets itself
 up, loads what nobody writes (weights), and waits only then for what the kernels before it wrote.
 
-Every kernel that is launched with ``launch_pdl`` calls :func:`wait` before it reads or writes
-anything else than weights; so whatever it waits for has itself waited, and order is kept along the
-whole chain.
+Every kernel that is launched with ``launch_pdl`` calls :func:`wait_for_inputs` before it reads or
+writes anything else than weights; so whatever it waits for has itself waited, and order is kept
+along the whole chain. A kernel may also read its inputs at once where the one before it waits
+before it calls :func:`release_next`; it then waits before it ends (decoding behind shared pieces).
 """
 
 from __future__ import annotations
