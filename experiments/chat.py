@@ -143,7 +143,7 @@ class Chat:
         raw = trace.raw_log_probs[new].tolist()
         if any(map(math.isnan, raw)):
             self._end_session()
-            self.engine.store.cache.clear()  # NaN spreads to all that one pass computed
+            self.engine.store.forget()
             raise NonFiniteError("the model's logits are not finite; this answer is forgotten")
         reason = "interrupted" if told else str(trace.finish_reason)
         return Turn(sent, trace.ids[new].tolist(), raw, reason)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from experiments.storage_errors import naming
+from experiments.storage_errors import check_writable, naming, reason_of
 from rlcore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rlcore.inference.llm import LLM
 
 KEY_VARIABLE = "RLCORE_API_KEY"
+MAX_PROMPT, MAX_ANSWER = 32_768, 8192
+"""Most tokens that are served unless told; the other commands have room for as many."""
 DirArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="Model folder: config.json, weights, tokenizer.")
 ]
@@ -91,7 +93,7 @@ def generate(
         raise ConfigError("give a prompt or --file, not both")
     for path in (out, html):
         if path is not None:
-            _check_writable(path)
+            check_writable(path)
     from experiments.generation import decoding_settings
     from rlcore.inference.config import SamplingParams
 
@@ -131,7 +133,7 @@ def _load(
     device: str | None,
     blocks: int | None,
     template: Path | None,
-    tokens: int = 40_960,
+    tokens: int = MAX_PROMPT + MAX_ANSWER,
 ) -> LLM:
     import torch
 
@@ -144,8 +146,9 @@ def _load(
     _check_model_folder(folder)
     if device is not None:
         _check_device(device)
-    # A list of blocks, 16 tokens each, that holds the longest prompt and answer.
-    engine = EngineConfig(num_blocks=blocks, max_row_blocks=-(-tokens // 16))
+    # Branches list blocks enough for the longest prompt and answer.
+    lists = -(-tokens // EngineConfig().block_size)
+    engine = EngineConfig(num_blocks=blocks, max_row_blocks=lists)
     llm = LLM(folder, dtype=kind, device=device, engine=engine)
     if template is not None:
         _set_template(llm, template)
@@ -187,7 +190,7 @@ def _set_template(llm: LLM, template: Path) -> None:
     try:
         llm.tokenizer.chat_template = template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{template}: cannot be read ({_reason(error)})") from None
+        raise ConfigError(f"{template}: cannot be read ({reason_of(error)})") from None
     # A template that fails is told of now, not after the first message.
     try:
         encode_chat(llm.tokenizer, [{"role": "user", "content": "hello"}])
@@ -205,7 +208,7 @@ def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> 
             with open(file, encoding="utf-8") as lines:
                 return read_prompts(lines, str(file), llm.tokenizer)
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file}: cannot be read ({_reason(error)})") from None
+            raise ConfigError(f"{file}: cannot be read ({reason_of(error)})") from None
     if llm.tokenizer is None:
         raise ConfigError(
             "the model's folder has no tokenizer to read text with; give token ids: "
@@ -219,23 +222,6 @@ def _prompts(llm: LLM, prompt: str | None, file: Path | None, as_chat: bool) -> 
             Prompt(chat_ids(llm.tokenizer, [{"role": "user", "content": text}]), {"prompt": text})
         ]
     return [Prompt(text, {"prompt": text})]
-
-
-def _check_writable(path: Path) -> None:
-    """Tell of a file that cannot be written before anything is computed for it."""
-    reason = None
-    if path.is_dir():
-        reason = "it is a folder"
-    elif not path.parent.is_dir():
-        reason = f"there is no folder {path.parent}"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = "it is read-only"
-    if reason is not None:
-        raise ConfigError(f"{path}: cannot be written ({reason})")
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return str((error.strerror if isinstance(error, OSError) else None) or error)
 
 
 def _writing(path: Path) -> TextIO:
@@ -281,11 +267,11 @@ def chat(
     template: TemplateOption = None,
 ) -> None:
     """Talk with a language model; /help lists the commands, Ctrl-C stops an answer."""
-    llm = _load(folder, dtype, device, blocks, template)
     from experiments.chat import Chat, converse
     from rlcore.inference.config import SamplingParams
 
     sampling = SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
+    llm = _load(folder, dtype, device, blocks, template)
     terminal = sys.stdout.isatty()
 
     def write(text: str) -> None:
@@ -332,8 +318,8 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
     ] = False,
-    max_new_tokens: NewTokensOption = 8192,
-    max_prompt_tokens: Annotated[int, typer.Option(help="Tokens of a prompt.", min=1)] = 32_768,
+    max_new_tokens: NewTokensOption = MAX_ANSWER,
+    max_prompt_tokens: Annotated[int, typer.Option(help="Tokens of a prompt.", min=1)] = MAX_PROMPT,
     max_running: Annotated[int, typer.Option(help="Requests that generate at once.", min=1)] = 64,
     max_queued: Annotated[int, typer.Option(help="Requests that wait; then 429.", min=0)] = 256,
     drain_timeout: Annotated[
@@ -378,7 +364,7 @@ def _api_key(path: Path | None) -> str | None:
     try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
+        raise ConfigError(f"{path}: cannot be read ({reason_of(error)})") from None
     if not key:
         raise ConfigError(f"{path}: holds no key")
     return key

@@ -171,7 +171,7 @@ def validate(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Also make one environment and network, and find the device."
+            "--strict", help="Also make one environment and network; find the device and the data."
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

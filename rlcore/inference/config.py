@@ -17,6 +17,11 @@ MAX_TOP_K = (1 << 31) - 1
 ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 
 
+def is_count(value: object) -> bool:
+    """Return whether a setting is an integer of at least 1; ``True`` is none."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
     """How much memory the engine takes and how it batches.
@@ -60,12 +65,15 @@ class EngineConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "cuda_graph_buckets", tuple(sorted(self.cuda_graph_buckets)))
         for name in ("block_size", "max_rows", "prefill_chunk"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"engine.{name} must be >= 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_count(value):
+                raise ConfigError(f"engine.{name} must be an integer >= 1, got {value!r:.40}")
         for name in ("num_blocks", "max_row_blocks"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"engine.{name} must be >= 1 or null, got {value}")
+            if value is not None and not is_count(value):
+                raise ConfigError(
+                    f"engine.{name} must be an integer >= 1 or null, got {value!r:.40}"
+                )
         if not 0.0 < self.kv_fraction < 1.0:
             raise ConfigError(f"engine.kv_fraction must lie in (0, 1), got {self.kv_fraction}")
         if any(bucket < 1 for bucket in self.cuda_graph_buckets):
@@ -115,7 +123,7 @@ class SamplingParams:
             ("seed", Integral, "an integer"),
         ):
             value = getattr(self, name)
-            if not isinstance(value, kind):
+            if isinstance(value, bool) or not isinstance(value, kind):
                 raise ConfigError(f"sampling.{name} must be {wanted}, got {value!r:.40}")
         heat = self.temperature
         if heat != 0.0 and not MIN_TEMPERATURE <= heat <= MAX_TEMPERATURE:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rlcore.data.tokenizers import Tokenizer
 from rlcore.errors import ConfigError
-from rlcore.inference.config import SamplingParams
+from rlcore.inference.config import SamplingParams, is_count
 from rlcore.inference.errors import RequestError
 from rlcore.inference.generated import Generated, occurrences
 from rlcore.inference.request import MAX_SAMPLES, ParallelOptions, check_ids
+from rlcore.inference.stop_watch import WatchedText
 from rlcore.nn.transformer.model import Transformer
 
 if TYPE_CHECKING:
     from rlcore.inference.decoding import DecodeResult
-
-Spell = Callable[[Sequence[int]], str | None]
 
 
 def check_diffusion(
@@ -46,7 +46,7 @@ def diffuse(
     stops: tuple[str, ...],
     decoding: Mapping[str, Any] | None,
     max_rows: int,
-    spell: Spell,
+    tokenizer: Tokenizer | None,
 ) -> list[Generated]:
     """Answer prompts, ``n`` answers of each in a row.
 
@@ -59,15 +59,15 @@ def diffuse(
         stops: Texts that end an answer.
         decoding: Settings of the decoder; they come before those of ``sampling``.
         max_rows: Answers that are decoded together.
-        spell: Gives the text of token ids, or ``None``.
+        tokenizer: Spells the answers, or ``None``.
     """
     from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
     from rlcore.inference.decoding.pipeline import LONGEST
 
-    if not (1 <= n <= MAX_SAMPLES and 1 <= length <= LONGEST):
+    if not (is_count(n) and n <= MAX_SAMPLES and is_count(length) and length <= LONGEST):
         raise RequestError(
             f"wanted n from 1 to {MAX_SAMPLES} and max_new_tokens from 1 to {LONGEST}, got "
-            f"n={n} and max_new_tokens={length}"
+            f"n={n!r:.40} and max_new_tokens={length!r:.40}"
         )
     if not isinstance(decoding or {}, Mapping):
         raise ConfigError(f"decoding wants a mapping, got {decoding!r:.60}")
@@ -96,18 +96,8 @@ def diffuse(
         result = pipeline.generate(batch.repeat(n), length, seed=sampling.seed)
         for row in range(len(result.tokens)):
             index, sample = start + row // n, row % n
-            answers.append(_answer(result, row, (index, sample), prompts[index], stops, spell))
+            answers.append(_answer(result, row, (index, sample), prompts[index], stops, tokenizer))
     return answers
-
-
-def _stopped(ids: list[int], stops: tuple[str, ...], spell: Spell) -> tuple[list[int], str]:
-    """Return the tokens up to the one that completes a stop text, and the text before it."""
-    for count in range(1, len(ids) + 1):
-        text = spell(ids[:count]) or ""
-        places = [text.find(stop) for stop in stops if stop in text]
-        if places:
-            return ids[:count], text[: min(places)]
-    raise AssertionError("the whole text holds a stop text")
 
 
 def _answer(
@@ -116,15 +106,18 @@ def _answer(
     number: tuple[int, int],
     prompt: Sequence[int],
     stops: tuple[str, ...],
-    spell: Spell,
+    tokenizer: Tokenizer | None,
 ) -> Generated:
     length = int(result.useful_length()[row])
     ids = result.tokens[row, :length].tolist()
     ended = result.eos_id is not None and ids[-1:] == [result.eos_id]
-    text = spell(ids)
-    if text is not None and any(stop in text for stop in stops):
-        ids, text = _stopped(ids, stops, spell)
-        length, ended = len(ids), True
+    text = None
+    if tokenizer is not None:
+        text = tokenizer.decode(ids, skip_special=True, errors="replace")
+        watched = WatchedText(tokenizer, stops)
+        if stops and any(map(watched.take, ids)):
+            ids, text = ids[: watched.tokens], watched.text
+            length, ended = watched.tokens, True
     return Generated(
         prompt_index=number[0],
         sample=number[1],

@@ -93,6 +93,15 @@ class KVStore:
                 tokens -= taken
         return places
 
+    def forget(self) -> None:
+        """Let nothing that was computed be found again: old weights did, or a pass with NaN.
+
+        NaN spreads through weights of zero to all tokens of its pass, those of a beginning that
+        others share among them. Its samples must have ended before: what they computed is
+        remembered then.
+        """
+        self.cache.clear()
+
     def remember(self, stretch: Stretch) -> None:
         """Let later requests find what is computed of a stretch, its last, unfilled block too."""
         if not self.config.prefix_cache or stretch.computed == 0:

@@ -167,7 +167,7 @@ class LLM:
                 stops=stops,
                 decoding=decoding,
                 max_rows=self._config.max_rows,
-                spell=self._text,
+                tokenizer=self.tokenizer,
             )
         if decoding is not None:
             raise ConfigError("decoding is for masked-diffusion models; this model is causal")
@@ -245,8 +245,7 @@ class LLM:
             return
         for place, log_prob in enumerate(log_probs):
             if math.isnan(log_prob):
-                # It has spread to all tokens of its pass, those of a shared beginning among them.
-                self.engine.store.cache.clear()
+                self.engine.store.forget()
                 raise NonFiniteError(
                     f"prompt {number}, sample {sample}: the log-probability of new token {place} "
                     f"(id {ids[place]}) is {log_prob}: the model's logits are not finite there; "

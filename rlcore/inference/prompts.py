@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rlcore.data.tokenizers import Tokenizer, TokenizerError
 from rlcore.inference.errors import RequestError
@@ -20,7 +20,8 @@ def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> l
             that cannot be spelled.
     """
     if not isinstance(prompt, str):
-        if not hasattr(prompt, "__len__") or not hasattr(prompt, "__getitem__"):
+        # Bytes and the keys of a mapping would pass as ids.
+        if isinstance(prompt, (bytes, bytearray, Mapping)) or not hasattr(prompt, "__getitem__"):
             raise RequestError(f"a prompt is a text or a list of token ids, got {prompt!r:.60}")
         return list(prompt)
     if tokenizer is None:

@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlcore.errors import ConfigError
-from rlcore.inference.config import InvalidFork, SamplingParams
+from rlcore.inference.config import InvalidFork, SamplingParams, is_count
 from rlcore.inference.errors import RequestError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rlcore.inference.trace import ParallelTrace
 
 MAX_SAMPLES = 1 << 16
+"""Most answers to one prompt."""
 FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
 """Why a branch ended: a stop token or sequence, a budget, its closing tag, the join that took it
 in, a fork that the schema refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
@@ -84,12 +85,14 @@ class Request:
         if not hasattr(self.prompt, "__len__") or len(self.prompt) == 0:
             raise RequestError("a request wants a prompt of at least one token, got none")
         for name in ("max_new_tokens", "n"):
-            if not _at_least_one(getattr(self, name)):
-                raise RequestError(f"{name} of a request must be >= 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not is_count(value):
+                raise RequestError(f"{name} must be an integer >= 1, got {value!r:.40}")
         if self.n > MAX_SAMPLES:
-            raise RequestError(f"n of a request must be at most {MAX_SAMPLES}, got {self.n}")
-        if self.max_path_tokens is not None and not _at_least_one(self.max_path_tokens):
-            raise RequestError(f"max_path_tokens must be >= 1 or null, got {self.max_path_tokens}")
+            raise RequestError(f"n must be at most {MAX_SAMPLES}, got {self.n}")
+        path = self.max_path_tokens
+        if path is not None and not is_count(path):
+            raise RequestError(f"max_path_tokens must be an integer >= 1 or null, got {path!r:.40}")
         if any(len(sequence) == 0 for sequence in self.stop_sequences):
             raise RequestError("a stop sequence wants at least one token, got an empty one")
 
@@ -119,15 +122,11 @@ class Request:
         return array("q", prompt)
 
 
-def _at_least_one(value: object) -> bool:
-    return isinstance(value, Integral) and int(value) >= 1
-
-
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
     """Raise ``RequestError`` unless all ``ids`` are integers in the vocabulary."""
     if not set(map(type, ids)) <= {int}:
         values: Iterable[object] = ids
-        wrong = [value for value in values if not isinstance(value, Integral)]
+        wrong = [x for x in values if isinstance(x, bool) or not isinstance(x, Integral)]
         if wrong:
             raise RequestError(f"{name} wants integer token ids, got {wrong[0]!r:.80}")
     if len(ids) and not (min(ids) >= 0 and max(ids) < vocab_size):

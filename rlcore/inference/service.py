@@ -182,9 +182,7 @@ class EngineService:
             if any(map(math.isnan, (value for delta in deltas for value in delta.log_probs))):
                 running.emit(Failure(NonFiniteError("the model's logits are not finite")))
                 self.end(ticket, None)
-                # A NaN spreads to all tokens of its pass, those of a beginning that others share
-                # among them: what was computed is not to be found again.
-                self._engine.store.cache.clear()
+                self._engine.store.forget()
                 continue
             for delta in deltas:
                 running.emit(delta)

@@ -10,7 +10,6 @@ Legend: ``R`` rows, ``M`` entries of a block list, ``P`` pieces, ``W`` members o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +45,14 @@ class Group(NamedTuple):
         return (count - -(-count // MEMBERS)) * self.entries
 
 
+class _Run(NamedTuple):
+    """Neighbours from ``low`` on that share ``entries``, and the groups found among them so far."""
+
+    low: int
+    entries: int
+    inner: list[Group]
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """The numbers of a :class:`~rlcore.ops.attention.paged.SharedPrefix`, on the host.
@@ -77,7 +84,7 @@ def shared_pieces(rows: RowTable, occupied: NDArray[np.int64], kv_heads: int) ->
     if len(occupied) * longest * rows.block_size < WORTH_TOKENS:
         return None
     order, common = _sorted_rows(rows, occupied)
-    found = _groups(common, 0, len(order))
+    found = _groups(common)
     if sum(group.saved for group in found) * rows.block_size < WORTH_TOKENS:
         return None
     low, high, entries = np.array(_divided(found), np.int64).T
@@ -127,18 +134,27 @@ def _sorted_rows(
     return chosen[sort], [0, *(lists[1:] != lists[:-1]).argmax(1).tolist()]
 
 
-def _groups(common: list[int], low: int, high: int) -> list[Group]:
-    """Return the groups among sorted rows that save most: one, or those of its parts."""
-    inner = common[low + 1 : high]
-    if not inner:
-        return []
-    least = min(inner)
-    one = Group(low, high, least)
-    if least == max(inner):
-        return [one] if least else []
-    edges = [low, *(i for i in range(low + 1, high) if common[i] == least), high]
-    parts = [group for first, last in pairwise(edges) for group in _groups(common, first, last)]
-    return parts if sum(group.saved for group in parts) > one.saved else [one]
+def _groups(common: list[int]) -> list[Group]:
+    """Return the groups among sorted rows that save most: of each run one, or those of its parts.
+
+    Runs are closed from the deepest outwards, with a stack: rows of which each goes on from the one
+    before are nested as deep as there are rows.
+    """
+    runs = [_Run(0, 0, [])]
+    for high in range(1, len(common) + 1):
+        entries = common[high] if high < len(common) else 0
+        low = high - 1
+        inner: list[Group] = []
+        while runs[-1].entries > entries:
+            run = runs.pop()
+            one, parts = Group(run.low, high, run.entries), run.inner + inner
+            low = run.low
+            inner = parts if sum(group.saved for group in parts) > one.saved else [one]
+        if runs[-1].entries < entries:
+            runs.append(_Run(low, entries, inner))
+        else:
+            runs[-1].inner.extend(inner)
+    return runs[0].inner
 
 
 def _divided(groups: list[Group]) -> list[Group]:

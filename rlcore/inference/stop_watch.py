@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from rlcore.data.tokenizers import Tokenizer
@@ -23,18 +22,32 @@ class StoppedText(NamedTuple):
     tokens: int
 
 
-@dataclass
-class _Sample:
-    stream: TextStream
-    stop: StopText
-    text: str = ""
-    tokens: int = 0
+class WatchedText:
+    """The text of an answer as its tokens come, up to its first stop string.
+
+    Args:
+        tokenizer: Spells the tokens.
+        stops: The stop strings.
+
+    Attributes:
+        text: What is certain to stand before a stop string.
+        tokens: How many were taken.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]):
+        self._stream, self._stop = TextStream(tokenizer), StopText(stops)
+        self.text, self.tokens = "", 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come: the text is then complete."""
+        return self._stop.found is not None
 
     def take(self, token: int) -> bool:
         """Add a token; return whether it completes a stop string."""
-        self.text += self.stop.push(self.stream.push([token]))
+        self.text += self._stop.push(self._stream.push([token]))
         self.tokens += 1
-        return self.stop.found is not None
+        return self.stopped
 
 
 class StopWatch:
@@ -52,17 +65,15 @@ class StopWatch:
     def __init__(self, handle: RequestHandle, tokenizer: Tokenizer | None, stops: tuple[str, ...]):
         self.handle = handle
         self.texts: dict[int, StoppedText] = {}
-        self._samples: list[_Sample] = []
+        self._samples: list[WatchedText] = []
         if stops and tokenizer is not None:
-            self._samples = [
-                _Sample(TextStream(tokenizer), StopText(stops)) for _ in range(handle.request.n)
-            ]
+            self._samples = [WatchedText(tokenizer, stops) for _ in range(handle.request.n)]
 
     def look(self) -> None:
         """Take the new tokens; end the samples whose text holds a stop string."""
         for token in self.handle.new_tokens():
             sample = self._samples[token.sample]
-            if sample.stop.found is not None:
+            if sample.stopped:
                 continue
             if sample.take(token.id):
                 self.texts[token.sample] = StoppedText(sample.text, sample.tokens)

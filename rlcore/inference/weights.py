@@ -58,7 +58,7 @@ class WeightUpdater:
         engine.runner.synchronize()
         self._load(state)
         engine.store.version = version
-        engine.store.cache.clear()
+        engine.store.forget()
         samples = list(engine.scheduler.samples.values())
         if mode == "keep_kv":
             warm = {s for sample in samples for s in sample.stretches() if s.blocks}

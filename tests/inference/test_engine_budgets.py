@@ -160,10 +160,10 @@ def test_wrong_requests_are_refused_by_name() -> None:
     engine = make()
     for wrong, match in (
         ({"prompt": []}, "at least one token"),
-        ({"prompt": [1], "max_new_tokens": 0}, "max_new_tokens of a request must be >= 1, got 0"),
-        ({"prompt": [1], "n": 0}, "n of a request"),
+        ({"prompt": [1], "max_new_tokens": 0}, "max_new_tokens must be an integer >= 1, got 0"),
+        ({"prompt": [1], "n": 0}, "n must be an integer >= 1, got 0"),
         ({"prompt": [1], "max_path_tokens": 0}, "max_path_tokens"),
-        ({"prompt": [1], "n": 1 << 17}, "n of a request must be at most 65536, got 131072"),
+        ({"prompt": [1], "n": 1 << 17}, "n must be at most 65536, got 131072"),
         ({"prompt": [1], "stop_sequences": [[]]}, "empty"),
         ({"prompt": [1, 99]}, r"prompt\[1\] is 99, wanted a token id in 0..31"),
         ({"prompt": [1], "stop_ids": [-1]}, r"stop_ids\[0\] is -1"),
@@ -173,9 +173,12 @@ def test_wrong_requests_are_refused_by_name() -> None:
         ({"prompt": [[1, 2]]}, "prompt wants integer token ids"),
         ({"prompt": None}, "at least one token"),
         ({"prompt": [1], "stop_ids": ["a"]}, "stop_ids wants integer token ids, got 'a'"),
-        ({"prompt": [1], "max_new_tokens": 2.5}, "max_new_tokens of a request must be >= 1, got"),
-        ({"prompt": [1], "n": "2"}, "n of a request must be >= 1, got 2"),
-        ({"prompt": [1], "max_path_tokens": 1.5}, "max_path_tokens must be >= 1 or null, got 1.5"),
+        ({"prompt": [1], "max_new_tokens": 2.5}, "max_new_tokens must be an integer >= 1, got 2.5"),
+        ({"prompt": [1], "n": "2"}, "n must be an integer >= 1, got '2'"),
+        (
+            {"prompt": [1], "max_path_tokens": 1.5},
+            "max_path_tokens must be an integer >= 1 or null",
+        ),
     ):
         with pytest.raises(RequestError, match=match):
             engine.submit(Request(**({"max_new_tokens": 4} | wrong)))

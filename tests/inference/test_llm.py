@@ -355,10 +355,16 @@ def test_masked_diffusion_answers_do_not_depend_on_the_list():
     [
         ([1, 2, 3], {}, "a prompt is a text or a list of token ids, got 1"),
         ([None], {}, "a prompt is a text or a list of token ids, got None"),
+        ([b"abc"], {}, "a prompt is a text or a list of token ids, got b'abc'"),
+        ([{1: 2}], {}, "a prompt is a text or a list of token ids, got {1: 2}"),
+        ([[True]], {}, "wants integer token ids, got True"),
+        ([[1]], {"n": True}, "n must be an integer >= 1, got True|got n=True"),
+        ([[1]], {"max_new_tokens": "3"}, "must be an integer >= 1, got '3'|max_new_tokens='3'"),
+        ([[1]], {"temperature": True}, "sampling.temperature must be a number, got True"),
         ([[1.5]], {}, "wants integer token ids, got .*1.5"),
         ([["a"]], {}, "wants integer token ids, got .*'a'"),
         ([[999]], {}, "999, wanted a token id in 0"),
-        ([[1]], {"n": 0}, "n of a request must be >= 1, got 0|got n=0"),
+        ([[1]], {"n": 0}, "n must be an integer >= 1, got 0|got n=0"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens.*(got |=)0"),
         ([[1]], {"temperature": "hot"}, "sampling.temperature must be a number, got 'hot'"),
         ([[1]], {"temperature": None}, "sampling.temperature must be a number, got None"),
@@ -371,6 +377,21 @@ def test_what_is_no_prompt_or_setting_is_refused_by_name(causal, prompts, option
     llm = LLM(make_model(causal=causal), engine=SMALL)
     with pytest.raises(ConfigError, match=message):
         llm.generate(prompts, **{"max_new_tokens": 4, **options})
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"block_size": 0}, "engine.block_size must be an integer >= 1, got 0"),
+        ({"max_rows": 2.5}, "engine.max_rows must be an integer >= 1, got 2.5"),
+        ({"prefill_chunk": "9"}, "engine.prefill_chunk must be an integer >= 1, got '9'"),
+        ({"num_blocks": True}, "engine.num_blocks must be an integer >= 1 or null, got True"),
+        ({"max_row_blocks": 0}, "engine.max_row_blocks must be an integer >= 1 or null, got 0"),
+    ],
+)
+def test_wrong_settings_of_the_engine_are_refused_by_name(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        EngineConfig(**setting)
 
 
 @pytest.mark.parametrize(
@@ -403,21 +424,6 @@ def test_settings_of_the_other_kind_of_model_are_refused(option, llm):
 def test_what_no_masked_diffusion_model_can_answer_is_refused(prompt, option, message):
     with pytest.raises(RequestError, match=message):
         LLM(make_model(causal=False), engine=SMALL).generate(prompt, **option)
-
-
-def test_a_stop_text_cuts_the_tokens_of_a_masked_diffusion_answer_too():
-    llm = LLM(make_model(causal=False), TOKENIZER, engine=SMALL)
-    options = {"max_new_tokens": 24, "temperature": 1.0, "seed": 1, "decoding": DECODING}
-    (whole,) = llm.generate(["x"], **options)
-    place = next(n for n in range(4, 20) if 32 < whole.token_ids[n] < 127)
-    stop = chr(whole.token_ids[place])
-    place = whole.token_ids.index(ord(stop))
-    (cut,) = llm.generate(["x"], stop=["never there", stop], **options)
-    assert cut.token_ids == whole.token_ids[: place + 1]
-    assert cut.text == TOKENIZER.decode(cut.token_ids[:-1], errors="replace")
-    assert cut.log_probs == whole.log_probs[: place + 1]
-    assert cut.commit_steps == whole.commit_steps[: place + 1]
-    assert cut.finish_reason == "stop"
 
 
 # -- scoring and progress -------------------------------------------------------------------------

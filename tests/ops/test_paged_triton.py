@@ -139,6 +139,38 @@ def test_shared_blocks_change_nothing_but_the_cost(
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", [(32, 1, 64), (8, 1, 256)])
+def test_large_groups_and_wide_heads_fit_into_shared_memory(
+    shape: tuple[int, int, int], device: str
+) -> None:
+    """Queries are divided among programs, and wide keys are read a few at a time."""
+    build, batch = family(3, ((20, 15),), 1, 16, device, size=12)
+    assert batch.prefix is not None
+    assert batch.prefix.members.shape[1] * shape[0] >= paged_triton.SHARED_QUERIES
+    check(build, batch, shape, device)
+
+
+@pytest.mark.parametrize(
+    ("dim", "dtype", "queries", "memory", "tile"),
+    [
+        (128, torch.bfloat16, 128, 227, 128),
+        (256, torch.bfloat16, 128, 227, 64),
+        (256, torch.float32, 128, 227, 16),
+        (128, torch.bfloat16, 64, 99, 64),
+        (128, torch.float32, 16, 163, 64),
+    ],
+)
+def test_a_step_over_shared_blocks_fits_the_memory(
+    dim: int, dtype: torch.dtype, queries: int, memory: int, tile: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By hand: ``queries + 4 tile`` rows of ``dim`` numbers in so many KiB."""
+    monkeypatch.setattr(paged_triton, "shared_memory", lambda device: memory << 10)
+    keys = torch.empty(1, 16, 1, dim, dtype=dtype)
+    assert paged_triton.shared_tile(keys, queries) == tile
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_shared_blocks_are_read_by_the_group_alone(device: str) -> None:
     """The rows' own part starts after the shared blocks; the group's result is used."""
     build, batch = family(7, ((12, 3),), 0, 16, device, size=12)

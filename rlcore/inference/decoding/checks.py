@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlcore.errors import ConfigError
+from rlcore.inference.config import is_count
 
 
 def check_count(place: str, name: str, value: object) -> None:
@@ -11,7 +12,7 @@ def check_count(place: str, name: str, value: object) -> None:
     Raises:
         ConfigError: It is none.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise ConfigError(f"{place}: {name} must be an integer >= 1, got {value!r}")
 
 

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
 SHARED_TILE = 128
-"""Slots of one step of a program that serves a group of rows."""
+"""Slots of one step of a program that serves a group of rows, where there is memory for them."""
+SHARED_QUERIES = 128
+"""Most query heads of such a program; there are several for larger groups."""
 SHARED_WARPS = 4
 """Warps of such a program."""
 PROGRAMS = {True: 2112, False: 1056}
@@ -161,13 +163,13 @@ def _piece_kernel(  # type: ignore[no-untyped-def]
     K: tl.constexpr, RATIO: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
     QUERIES: tl.constexpr, DIM: tl.constexpr, TILE: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """The new tokens of a piece's members, one key head, the blocks of the piece."""
+    """A tile of the query heads of a piece's members, one key head, the blocks of the piece."""
     wait_for_inputs(EARLY)
     # The next kernel does not wait for the inputs: it starts when all programs have come to here.
     release_next(EARLY)
     kv_head, piece = tl.program_id(0), tl.program_id(1)
     dim = tl.arange(0, DIM)
-    query = tl.arange(0, QUERIES)
+    query = tl.program_id(2) * QUERIES + tl.arange(0, QUERIES)
     members_ptr += piece * members
     # All that depends on no other load is asked for at once: waiting is what takes the time here.
     first, last = tl.load(bounds_ptr + 2 * piece), tl.load(bounds_ptr + 2 * piece + 1)
@@ -298,14 +300,14 @@ def _decode_shared(
     parts = own_parts(q, keys, batch)
     room = parts_room(q, prefix.most_pieces + parts)
     ratio = q.shape[1] // kv_heads
-    _kernels()[1][(kv_heads, count)](
+    queries = min(SHARED_QUERIES, power_of_two(members * ratio, 16))
+    _kernels()[1][(kv_heads, count, -(-members * ratio // queries))](
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts,
         prefix.members, prefix.bounds, prefix.place, *room, scale * math.log2(math.e),
         batch.block_table.shape[1], members, prefix.most_pieces + parts,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
-        QUERIES=max(16, power_of_two(members * ratio)), DIM=power_of_two(dim, 16),
-        TILE=max(SHARED_TILE, power_of_two(block)), num_warps=SHARED_WARPS,
-        **launch_options(q.device),
+        QUERIES=queries, DIM=power_of_two(dim, 16), TILE=shared_tile(keys, queries),
+        num_warps=SHARED_WARPS, **launch_options(q.device),
     )  # fmt: skip
     out = torch.empty_like(q)
     _launch_decode(q, keys, values, batch, scale, out, room, parts)
@@ -381,6 +383,24 @@ def own_tile(q: Tensor, keys: Tensor) -> int:
     else:
         tile = 16
     return max(tile, power_of_two(keys.shape[1]))
+
+
+def shared_tile(keys: Tensor, queries: int) -> int:
+    """Return the slots of one step over a shared list."""
+    width, tile = power_of_two(keys.shape[3], 16) * keys.element_size(), SHARED_TILE
+    # Queries, and keys and values of two steps, are in shared memory at once.
+    while tile > 16 and (queries + 4 * tile) * width > shared_memory(keys.device):
+        tile //= 2
+    return max(tile, power_of_two(keys.shape[1]))
+
+
+@cache
+def shared_memory(device: torch.device) -> int:
+    """Return the bytes of shared memory that a program may have; on a CPU those of an H100."""
+    if device.type != "cuda":
+        return 227 << 10
+    properties: Any = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)
 
 
 def power_of_two(number: int, least: int = 1) -> int:
