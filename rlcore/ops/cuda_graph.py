@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from rlcore.cycles import no_collection
 
 WARM_UPS = 2
 """Runs before a recording: libraries choose their algorithms and take their memory in them."""
@@ -33,22 +33,8 @@ def record_graph(
     torch.cuda.current_stream(device).wait_stream(side)
     torch.cuda.synchronize(device)
     graph = torch.cuda.CUDAGraph()
+    # A graph that is freed while another is recorded, as part of an old engine that nobody holds
+    # any more, makes the recording invalid.
     with no_collection(), torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         work()
     return graph
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep Python from collecting cycles; what is in none is freed as ever.
-
-    A graph that is freed while another is recorded, as part of an old engine that nobody holds any
-    more, makes the recording invalid.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

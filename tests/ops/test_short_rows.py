@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,8 +63,10 @@ def test_rotation_inside_is_rotation_before(shape):
     found = short_row_attention(q, k, v, real, rotary=rotary)
     turned = [rotate(x.double(), *(t.double() for t in rotary)) for x in (q, k)]
     assert torch.allclose(found.double(), defined(*turned, v, real), atol=1e-5)
-    plan = AttentionPlan("triton", causal=False, real=real)
+    plan = AttentionPlan("triton", causal=False, real=real, rotates=True)
     assert torch.equal(attention(q, k, v, plan, rotary=rotary), found)
+    before = attention(q, k, v, replace(plan, rotates=False), rotary=rotary)
+    assert torch.allclose(before, found, atol=1e-5), "rotated once, whoever does it"
 
 
 def test_rotation_before_other_backends():

@@ -179,7 +179,7 @@ def attention(
     else:
         plan = plan_attention(mask, q.shape[:2], q, head_dim=q.shape[-1])
     if rotary is not None and not plan.rotates:
-        q, k = rotate(q, *rotary), rotate(k, *rotary)
+        q, k, rotary = rotate(q, *rotary), rotate(k, *rotary), None
     if plan.bounds is not None:
         return document_attention(q, k, v, plan.bounds, scale)
     if plan.real is not None or (plan.rotates and rotary is not None):
