@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rlcore.ops.attention import paged_triton
+from rlcore.ops.attention import paged_sizes_triton, paged_triton
 from rlcore.ops.attention.paged import PagedBatch, SharedPrefix, paged_attention
+from rlcore.ops.attention.paged_sizes_triton import SHARED_QUERIES, SHARED_TILE, fitting_tile
 from tests.ops.paged_batches import PoolBuilder, mixed_rows
 from tests.ops.triton_devices import DEVICES, LIMITS, dtypes_of, relative_l2
 
@@ -63,7 +64,7 @@ def test_long_lists_are_divided(device: str, monkeypatch: pytest.MonkeyPatch) ->
         assert paged_triton.own_parts(q, keys, batch) > 3
         check(build, batch, (heads, 2, 32), device)
         with monkeypatch.context() as patch:
-            patch.setattr(paged_triton, "PROGRAMS", {True: 1, False: 1})
+            patch.setattr(paged_sizes_triton, "PROGRAMS", {True: 1, False: 1})
             assert paged_triton.own_parts(q, keys, batch) == 1
             check(build, batch, (heads, 2, 32), device)
 
@@ -146,7 +147,7 @@ def test_large_groups_and_wide_heads_fit_into_shared_memory(
     """Queries are divided among programs, and wide keys are read a few at a time."""
     build, batch = family(3, ((20, 15),), 1, 16, device, size=12)
     assert batch.prefix is not None
-    assert batch.prefix.members.shape[1] * shape[0] >= paged_triton.SHARED_QUERIES
+    assert batch.prefix.members.shape[1] * shape[0] >= SHARED_QUERIES
     check(build, batch, shape, device)
 
 
@@ -165,9 +166,9 @@ def test_a_step_over_shared_blocks_fits_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """By hand: ``queries + 4 tile`` rows of ``dim`` numbers in so many KiB."""
-    monkeypatch.setattr(paged_triton, "shared_memory", lambda device: memory << 10)
+    monkeypatch.setattr(paged_sizes_triton, "shared_memory", lambda device: memory << 10)
     keys = torch.empty(1, 16, 1, dim, dtype=dtype)
-    assert paged_triton.shared_tile(keys, queries) == tile
+    assert fitting_tile(keys, queries, SHARED_TILE) == tile
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -17,6 +17,17 @@ import torch
 from torch import Tensor
 
 from rlcore.ops.attention.merge_triton import merge_parts
+from rlcore.ops.attention.paged_sizes_triton import (
+    EXTEND_TILE,
+    QUERY_TILE,
+    SHARED_QUERIES,
+    SHARED_TILE,
+    WARP_ELEMENTS,
+    fitting_tile,
+    own_parts,
+    own_tile,
+    power_of_two,
+)
 from rlcore.ops.early_start import launch_options, release_next, wait_for_inputs
 from rlcore.ops.triton_jit import jitted
 
@@ -24,21 +35,8 @@ if TYPE_CHECKING:
     from rlcore.ops.attention.paged import PagedBatch
 
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
-SHARED_TILE = 128
-"""Slots of one step of a program that serves a group of rows, where there is memory for them."""
-SHARED_QUERIES = 128
-"""Most query heads of such a program; there are several for larger groups."""
 SHARED_WARPS = 4
-"""Warps of such a program."""
-PROGRAMS = {True: 2112, False: 1056}
-"""Likewise a row's own list, by whether each query head has a key head of its own.
-
-These programs are of one warp; measured on an H100 with lists of 72 to 2,176 tokens, 1 to 512 rows.
-"""
-WARP_ELEMENTS = 4096
-"""Numbers of a tile of keys that one warp holds."""
-QUERY_TILE = 64
-"""Queries, times query heads of a key head, of a program where a row has several new tokens."""
+"""Warps of a program that serves a group of rows."""
 
 
 def _slots_of_tile(  # type: ignore[no-untyped-def]
@@ -306,7 +304,7 @@ def _decode_shared(
         prefix.members, prefix.bounds, prefix.place, *room, scale * math.log2(math.e),
         batch.block_table.shape[1], members, prefix.most_pieces + parts,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
-        QUERIES=queries, DIM=power_of_two(dim, 16), TILE=shared_tile(keys, queries),
+        QUERIES=queries, DIM=power_of_two(dim, 16), TILE=fitting_tile(keys, queries, SHARED_TILE),
         num_warps=SHARED_WARPS, **launch_options(q.device),
     )  # fmt: skip
     out = torch.empty_like(q)
@@ -352,57 +350,14 @@ def _extend(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch, scale: f
         q, keys, values, batch.block_table, batch.block_fill, batch.query_starts, out,
         scale * math.log2(math.e), width,
         K=kv_heads, RATIO=ratio, D=dim, BLOCK=block,
-        QUERIES=queries, DIM=power_of_two(dim, 16), TILE=max(64, power_of_two(block)),
-        WIDTH=power_of_two(width), num_warps=4, **launch_options(q.device),
+        QUERIES=queries, DIM=power_of_two(dim, 16),
+        TILE=fitting_tile(keys, queries, EXTEND_TILE), WIDTH=power_of_two(width), num_warps=4,
+        **launch_options(q.device),
     )  # fmt: skip
     return out
-
-
-def parts_of(tiles: int, programs: int, wanted: int) -> int:
-    """Return among how many programs each of ``programs`` divides its ``tiles``."""
-    return max(1, min(tiles, wanted // max(programs, 1), 32))
-
-
-def own_parts(q: Tensor, keys: Tensor, batch: PagedBatch) -> int:
-    """Return among how many programs a row's own list is divided, from what the host knows."""
-    entries = batch.max_blocks if batch.prefix is None else batch.prefix.most_own
-    tiles = -(-entries * keys.shape[1] // own_tile(q, keys))
-    return parts_of(tiles, batch.rows * keys.shape[2], PROGRAMS[q.shape[1] == keys.shape[2]])
 
 
 def parts_room(q: Tensor, parts: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return room for the parts: weighted values, largest scores and sums, all float32."""
     acc = q.new_empty(*q.shape[:2], parts, q.shape[2], dtype=torch.float32)
     return acc, acc.new_empty(acc.shape[:3]), acc.new_empty(acc.shape[:3])
-
-
-def own_tile(q: Tensor, keys: Tensor) -> int:
-    """Return the slots of one step over a row's own list."""
-    if q.shape[1] == keys.shape[2]:  # no matrix product
-        tile = 64 if q.shape[0] * keys.shape[2] < 132 else 32
-    else:
-        tile = 16
-    return max(tile, power_of_two(keys.shape[1]))
-
-
-def shared_tile(keys: Tensor, queries: int) -> int:
-    """Return the slots of one step over a shared list."""
-    width, tile = power_of_two(keys.shape[3], 16) * keys.element_size(), SHARED_TILE
-    # Queries, and keys and values of two steps, are in shared memory at once.
-    while tile > 16 and (queries + 4 * tile) * width > shared_memory(keys.device):
-        tile //= 2
-    return max(tile, power_of_two(keys.shape[1]))
-
-
-@cache
-def shared_memory(device: torch.device) -> int:
-    """Return the bytes of shared memory that a program may have; on a CPU those of an H100."""
-    if device.type != "cuda":
-        return 227 << 10
-    properties: Any = torch.cuda.get_device_properties(device)
-    return int(properties.shared_memory_per_block_optin)
-
-
-def power_of_two(number: int, least: int = 1) -> int:
-    """Return the smallest power of two that is at least ``number`` and ``least``."""
-    return max(1 << max(number - 1, 0).bit_length(), least)
