@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rlcore.data.tokenizers import Tokenizer
-from rlcore.errors import MissingDependencyError, RlcoreError
+from rlcore.errors import MissingDependencyError, NonFiniteError, RlcoreError
 from rlcore.inference.errors import RequestError, RequestTooLargeError
 from rlcore.inference.request import Request
 from rlcore.inference.service import Delta, EngineService, Failure, Ticket
@@ -345,6 +345,8 @@ def _as_http(error: Exception) -> HttpError:
         return HttpError(400, str(error), code="context_length_exceeded")
     if isinstance(error, RequestError):
         return HttpError(400, str(error), param="prompt")
+    if isinstance(error, NonFiniteError):  # asked again, it will be the same
+        return HttpError(500, str(error), kind="server_error")
     if isinstance(error, RlcoreError):
         return HttpError(503, str(error), kind="server_error")
     return HttpError(500, "the engine failed", kind="server_error")
