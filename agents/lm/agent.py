@@ -116,8 +116,11 @@ class LMAgent:
         documents = batch.get("documents")
         seen = next(iter(routing.experts.values())).shape[1]
         valid = None if documents is None else documents[:, :seen] >= 0
-        balance = self.config.balance_coef * routing.balance_loss(valid)
-        return replace(output, loss=output.loss + balance)
+        balance = routing.balance_loss(valid)
+        metrics = output.metrics | {"loss/balance": balance.detach()}
+        return replace(
+            output, loss=output.loss + self.config.balance_coef * balance, metrics=metrics
+        )
 
     def held_out_loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Return the loss for evaluation: the same, in diffusion the exact-count estimate."""

@@ -88,6 +88,7 @@ _TABLE: tuple[tuple[str, str, str], ...] = (
     ("loss/policy", "nats x advantage", "Policy-gradient term."),
     ("loss/value", "reward^2", "Value regression term, before its coefficient."),
     ("loss/entropy", "nats", "Entropy term as it enters the loss, before its coefficient."),
+    ("loss/balance", "1", "How unevenly experts are used, before its coefficient; 1 is evenly."),
     ("policy/entropy", "nats", "Mean entropy of the action distribution; not negated."),
     ("policy/kl", "nats", "KL of the acting from the learner's policy, k3 estimator: "
      "mean of `r - 1 - log r`, `r = pi/mu`."),

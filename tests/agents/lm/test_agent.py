@@ -257,6 +257,8 @@ def test_experts_are_kept_in_use_in_training_alone(file, tmp_path, objective: st
     assert wanted != routing.balance_loss()
     torch.testing.assert_close(second.loss - first.loss, 0.7 * wanted, atol=1e-12, rtol=0)
     assert second.weight == first.weight
+    assert first.metrics == {}
+    assert second.metrics == {"loss/balance": wanted}
     routers = [block.mlp.router.weight for block in network.blocks]
     for found, own in zip(
         torch.autograd.grad(second.loss - first.loss, routers),
