@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rlcore.cycles import no_collection
 from rlcore.errors import ConfigError
 from rlcore.inference.branches import Branch, Sample, State
 from rlcore.inference.budgets import Budgets, WatchedTokens, stops, watched_ids
@@ -33,6 +32,7 @@ from rlcore.inference.tags import TagDriver
 from rlcore.inference.trace import ParallelTrace, build_trace
 from rlcore.inference.weights import WeightUpdater
 from rlcore.nn.transformer.model import Transformer
+from rlcore.ops.cycles import no_collection
 
 MOST_ROW_BLOCKS = 1024
 

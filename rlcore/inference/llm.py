@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rlcore.cycles import no_collection
 from rlcore.data.tokenizers import Tokenizer, has_tokenizer, load_tokenizer
 from rlcore.errors import CheckpointError, ConfigError, NonFiniteError
 from rlcore.inference.config import EngineConfig, SamplingParams
@@ -26,6 +25,7 @@ from rlcore.inference.stop_watch import StopWatch
 from rlcore.nn.transformer.folder import CONFIG, MAX_CONFIG_BYTES, read_json
 from rlcore.nn.transformer.model import Transformer
 from rlcore.nn.transformer.pretrained import from_pretrained
+from rlcore.ops.cycles import no_collection
 
 GENERATION_FILE = "generation_config.json"
 _REPEAT = 0x9E3779B97F4A7C15  # odd: repeated prompts get seeds of their own

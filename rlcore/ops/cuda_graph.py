@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rlcore.cycles import no_collection
+from rlcore.ops.cycles import no_collection
 
 WARM_UPS = 2
 """Runs before a recording: libraries choose their algorithms and take their memory in them."""

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from rlcore.cycles import no_collection
+from rlcore.ops.cycles import no_collection
 
 
 def test_nothing_is_collected_inside_and_the_setting_returns() -> None:
