@@ -125,11 +125,11 @@ class SamplingParams:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind):
                 raise ConfigError(f"sampling.{name} must be {wanted}, got {value!r:.40}")
-        heat = self.temperature
-        if heat != 0.0 and not MIN_TEMPERATURE <= heat <= MAX_TEMPERATURE:
+        greedy = self.temperature == 0.0
+        if not (greedy or MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE):
             raise ConfigError(
                 "sampling.temperature must be 0 (the most probable token) or from "
-                f"{MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, got {heat}"
+                f"{MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, got {self.temperature}"
             )
         if not 0 <= self.top_k <= MAX_TOP_K:
             raise ConfigError(

@@ -31,7 +31,7 @@ def _capped_tanh(x):  # type: ignore[no-untyped-def]
 
 
 def _capped(  # type: ignore[no-untyped-def]
-    raw, coldness, softcap, CAPPED: tl.constexpr
+    raw, inverse_temperature, softcap, CAPPED: tl.constexpr
 ):
     """Return logits and their slope by the products ``raw``, before the temperature."""
     slope = 1.0
@@ -39,16 +39,16 @@ def _capped(  # type: ignore[no-untyped-def]
         bent = _capped_tanh(raw / softcap)  # type: ignore[no-untyped-call]
         slope = 1.0 - bent * bent
         raw = softcap * bent
-    return raw * coldness, slope
+    return raw * inverse_temperature, slope
 
 
 def _logit_of(  # type: ignore[no-untyped-def]
-    raw_ptr, token, vocabulary, coldness, softcap, CAPPED: tl.constexpr
+    raw_ptr, token, vocabulary, inverse_temperature, softcap, CAPPED: tl.constexpr
 ):
     """Return the logit of a token: NaN outside the vocabulary, so that it does not pass unseen."""
     known = (token >= 0) & (token < vocabulary)
     raw = tl.load(raw_ptr + tl.where(known, token, 0)).to(tl.float32)
-    logit, _ = _capped(raw, coldness, softcap, CAPPED)
+    logit, _ = _capped(raw, inverse_temperature, softcap, CAPPED)
     return tl.where(known, logit, float("nan"))
 
 
@@ -59,7 +59,7 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
     log_z_ptr,
     entropy_ptr,
     vocabulary,
-    coldness,
+    inverse_temperature,
     softcap,
     CAPPED: tl.constexpr,
     ENTROPY: tl.constexpr,
@@ -69,7 +69,7 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
     row = tl.program_id(0).to(tl.int64)
     raw_ptr += row * vocabulary
     token = tl.load(tokens_ptr + row)
-    picked = _logit_of(raw_ptr, token, vocabulary, coldness, softcap, CAPPED)
+    picked = _logit_of(raw_ptr, token, vocabulary, inverse_temperature, softcap, CAPPED)
     top = -float("inf")
     total = 0.0
     weighted = 0.0  # sum of exp(z - top) z
@@ -77,7 +77,7 @@ def _statistics_kernel(  # type: ignore[no-untyped-def]
         word = start + tl.arange(0, BLOCK)
         inside = word < vocabulary
         z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
-        z, _ = _capped(z, coldness, softcap, CAPPED)
+        z, _ = _capped(z, inverse_temperature, softcap, CAPPED)
         z = tl.where(inside, z, -float("inf"))
         higher = tl.maximum(top, tl.max(z, 0))
         shift = tl.where(higher == -float("inf"), 0.0, higher)
@@ -104,7 +104,7 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     grad_log_z_ptr,
     grad_entropy_ptr,
     vocabulary,
-    coldness,
+    inverse_temperature,
     softcap,
     CAPPED: tl.constexpr,
     LOG_Z: tl.constexpr,
@@ -118,7 +118,7 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
     inside = word < vocabulary
     place = row * vocabulary + word
     z = tl.load(raw_ptr + place, mask=inside, other=0.0).to(tl.float32)
-    z, slope = _capped(z, coldness, softcap, CAPPED)
+    z, slope = _capped(z, inverse_temperature, softcap, CAPPED)
     log_p = z - tl.load(log_z_ptr + row)
     a = tl.load(grad_log_probs_ptr + row)
     factor = -a
@@ -129,7 +129,7 @@ def _gradient_kernel(  # type: ignore[no-untyped-def]
         c = tl.load(grad_entropy_ptr + row)
         gradient -= tl.exp(log_p) * c * (log_p + tl.load(entropy_ptr + row))
     gradient += tl.where(word == tl.load(tokens_ptr + row), a, 0.0)
-    gradient = gradient * slope * coldness
+    gradient = gradient * slope * inverse_temperature
     tl.store(out_ptr + place, gradient.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -141,7 +141,7 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
     log_probs_ptr,
     log_z_ptr,
     vocabulary,
-    coldness,
+    inverse_temperature,
     softcap,
     z_loss,
     CAPPED: tl.constexpr,
@@ -153,14 +153,14 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
     scale = tl.load(scale_ptr + row)
     raw_ptr += row * vocabulary
     out_ptr += row * vocabulary
-    picked = _logit_of(raw_ptr, token, vocabulary, coldness, softcap, CAPPED)
+    picked = _logit_of(raw_ptr, token, vocabulary, inverse_temperature, softcap, CAPPED)
     top = -float("inf")
     total = 0.0
     for start in range(0, vocabulary, BLOCK):
         word = start + tl.arange(0, BLOCK)
         inside = word < vocabulary
         z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
-        z, _ = _capped(z, coldness, softcap, CAPPED)
+        z, _ = _capped(z, inverse_temperature, softcap, CAPPED)
         z = tl.where(inside, z, -float("inf"))
         higher = tl.maximum(top, tl.max(z, 0))
         shift = tl.where(higher == -float("inf"), 0.0, higher)
@@ -174,9 +174,9 @@ def _cross_entropy_kernel(  # type: ignore[no-untyped-def]
         word = start + tl.arange(0, BLOCK)
         inside = word < vocabulary
         z = tl.load(raw_ptr + word, mask=inside, other=0.0).to(tl.float32)
-        z, slope = _capped(z, coldness, softcap, CAPPED)
+        z, slope = _capped(z, inverse_temperature, softcap, CAPPED)
         gradient = tl.exp(z - log_z) * factor - tl.where(word == token, scale, 0.0)
-        gradient = gradient * slope * coldness
+        gradient = gradient * slope * inverse_temperature
         tl.store(out_ptr + word, gradient.to(out_ptr.dtype.element_ty), mask=inside)
 
 
