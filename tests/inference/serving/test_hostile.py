@@ -488,11 +488,11 @@ def test_running_requests_may_finish_and_new_ones_are_refused(make_server, caplo
     assert read_all(idle) == b"", "connections without a request are closed at once"
     with caplog.at_level("INFO"):
         status, _, data = running.request("GET", "/health")
+        assert (status, json.loads(data)["status"]) == (503, "draining")
+        status, tree = running.post("/v1/completions", {"prompt": "late"})
+        assert (status, tree["error"]["message"]) == (503, "the server is going down")
+        assert not draining.done(), "the request had ended before it was asked about"
         wait_for(lambda: "GET '/health' 503" in caplog.text)  # written when the answer has left
-    assert (status, json.loads(data)["status"]) == (503, "draining")
-    status, tree = running.post("/v1/completions", {"prompt": "late"})
-    assert (status, tree["error"]["message"]) == (503, "the server is going down")
-    assert not draining.done(), "the request had ended before it was asked about"
     draining.result(30)
     answer = read_all(client)
     assert status_of(answer) == 200
