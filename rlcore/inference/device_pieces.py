@@ -36,12 +36,17 @@ class DevicePieces:
     def update(self, occupied: NDArray[np.int64]) -> None:
         """Follow the host's tables; called before they are uploaded.
 
+        Rows that pass share nothing: they are gone before a further step could gain from it.
+
         Args:
             occupied: int64 ``[n]``, the rows of the next step.
         """
         host = self.rows.host
-        if host.seated or host.emptied:
-            found = shared_pieces(host, occupied, self.kv_heads)
+        if host.regrouped:
+            host.regrouped = False
+            passing = np.fromiter(host.passing, np.int64, len(host.passing))
+            stay = np.setdiff1d(occupied, passing) if len(passing) else occupied
+            found = shared_pieces(host, stay, self.kv_heads)
             self._kept = None if found is None else found.skip
             if found is not None:
                 parts = (found.members, found.bounds, found.place, found.skip, found.pieces)

@@ -22,9 +22,6 @@ from rlcore.ops.sampling import Sampled
 
 LEAST_WIDTH = 16
 
-# Those of eight bytes first: a view of bytes as numbers wants them aligned.
-_KINDS = (*(torch.int64,) * 3, torch.int32, torch.float32, torch.int32)
-
 
 class DeviceRows:
     """Device tensors that mirror a :class:`RowTable`.
@@ -34,6 +31,7 @@ class DeviceRows:
         device: Where.
 
     Attributes:
+        words: int32 ``[12 R]``, of which the fields are views: three of each type, int64 first.
         active, tail, top_k: int32 ``[R]``.
         token, position, key: int64 ``[R]``.
         temperature, top_p, penalty: float32 ``[R]``.
@@ -47,10 +45,12 @@ class DeviceRows:
         self.backend = resolve_backend("auto", torch.empty(0, device=device))
         count = len(rows.active)
 
-        # As on the host: few kernels bring over what has changed.
-        self._longs = torch.zeros(3, count, dtype=torch.int64, device=device)
-        self._ints = torch.zeros(3, count, dtype=torch.int32, device=device)
-        self._floats = torch.ones(3, count, device=device)
+        # Types as on the host; all of it as words of four bytes, of which a kernel places some.
+        self.words = torch.zeros(12 * count, dtype=torch.int32, device=device)
+        longs, ints, floats = self.words.split((6 * count, 3 * count, 3 * count))  # type: ignore[no-untyped-call]
+        self._longs = longs.view(torch.int64).view(3, count)
+        self._ints = ints.view(3, count)
+        self._floats = floats.view(torch.float32).view(3, count).fill_(1.0)
         self.token, self.position, self.key = self._longs.unbind()
         self.active, self.tail, self.top_k = self._ints.unbind()
         self.temperature, self.top_p, self.penalty = self._floats.unbind()
@@ -108,26 +108,31 @@ class DeviceRows:
     def _upload_rows(self, changed: NDArray[np.int64], listed: NDArray[np.int64]) -> None:
         """Bring over the fields of the rows ``changed`` and the block lists of those ``listed``.
 
-        All of it is one copy: each copy and each kernel costs the host time that a step waits.
+        All of it is one copy and one kernel: each costs the host time that a step waits.
         """
         host, width = self.host, self.width
         have = min(width, host.table.shape[1])
         lists = np.zeros((2, len(listed), width), np.int32)
         lists[..., :have] = host.lists[:, listed, :have]
-        longs, ints, floats = (x[:, changed] for x in (host.longs, host.ints, host.floats))
-        parts = (changed, longs, listed, ints, floats, lists)
-        sent = self.put(np.concatenate([part.reshape(-1).view(np.uint8) for part in parts]))
-        arrived = torch.split(sent, [part.nbytes for part in parts])
-        where, longs_, listed_, ints_, floats_, lists_ = (
-            data.view(kind).view(part.shape)
-            for data, part, kind in zip(arrived, parts, _KINDS, strict=True)
+        fields = [x[:, changed] for x in (host.longs, host.ints, host.floats)]
+        numbers = [np.asarray(x, np.int32) for x in ([len(changed), len(listed)], changed, listed)]
+        # Those of eight bytes where a view of words as such numbers finds them aligned.
+        parts = (numbers[0], fields[0], *numbers[1:], *fields[1:], lists)
+        words = [part.reshape(-1).view(np.int32) for part in parts]
+        sent = self.put(np.concatenate(words))
+        if self.backend == "triton":
+            from rlcore.inference.step_triton import place_triton
+
+            place_triton(self, sent, len(changed), len(listed))
+            return
+        _, longs, rows, rows_listed, ints, floats, entries = torch.split(
+            sent, [len(part) for part in words]
         )
-        if len(changed):
-            self._longs.index_copy_(1, where, longs_)
-            self._ints.index_copy_(1, where, ints_)
-            self._floats.index_copy_(1, where, floats_)
-        if len(listed):
-            self.lists(width).index_copy_(1, listed_, lists_)
+        where, count = rows.long(), len(changed)
+        self._longs.index_copy_(1, where, longs.view(torch.int64).view(3, count))
+        self._ints.index_copy_(1, where, ints.view(3, count))
+        self._floats.index_copy_(1, where, floats.view(torch.float32).view(3, count))
+        self.lists(width).index_copy_(1, rows_listed.long(), entries.view(lists.shape))
 
     def _upload_seen(self, seen: NDArray[np.int32]) -> None:
         if self.seen is None:

@@ -75,6 +75,10 @@ class RowTable:
         """Rows emptied since."""
         self.grown: list[tuple[int, int, int]] = []
         """(row, entry, block) added since."""
+        self.passing: set[int] = set()
+        """Rows that feed one known token and are emptied again: see :meth:`seat`."""
+        self.regrouped = False
+        """Whether rows came or went, those that pass aside, since somebody set this back."""
 
     @property
     def free(self) -> int:
@@ -104,6 +108,7 @@ class RowTable:
         replay: bool,
         sampling: SamplingParams,
         key: int,
+        passing: bool = False,
     ) -> None:
         """Fill a row that was taken: it decodes from the next step on.
 
@@ -116,6 +121,7 @@ class RowTable:
             replay: Whether its keys and values are in the listed blocks already.
             sampling: How to draw.
             key: Key of the noise.
+            passing: Whether it is emptied before it feeds another token.
         """
         count = len(blocks)
         # Behind the list, an empty row's fills are 0 already.
@@ -129,6 +135,10 @@ class RowTable:
         self.top_p[row], self.penalty[row] = sampling.top_p, sampling.repetition_penalty
         self.seated.add(row)
         self.emptied.discard(row)
+        if passing:
+            self.passing.add(row)
+        else:
+            self.regrouped = True
 
     def see(self, row: int, ids: Sequence[int]) -> None:
         """Mark tokens as seen by a row, for its repetition penalty; all others are not."""
@@ -147,6 +157,8 @@ class RowTable:
         self.tenant[where] = 0
         self.emptied.update(rows)
         self.seated.difference_update(rows)
+        self.regrouped |= not self.passing.issuperset(rows)
+        self.passing.difference_update(rows)
         for row in rows:
             heapq.heappush(self._free, row)
 

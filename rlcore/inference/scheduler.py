@@ -164,6 +164,7 @@ class Scheduler:
                 replay=False,
                 sampling=_PLAIN,
                 key=0,
+                passing=True,
             )
             self._riders.append(row)
         return True

@@ -83,6 +83,9 @@ def shared_pieces(rows: RowTable, occupied: NDArray[np.int64], kv_heads: int) ->
     longest = int(rows.width[occupied].max(initial=0))
     if len(occupied) * longest * rows.block_size < WORTH_TOKENS:
         return None
+    first = np.sort(rows.table[occupied, 0])
+    if not (first[1:] == first[:-1]).any():
+        return None
     order, common = _sorted_rows(rows, occupied)
     found = _groups(common)
     if sum(group.saved for group in found) * rows.block_size < WORTH_TOKENS:

@@ -1,4 +1,6 @@
-"""The two ends of a decode step as CUDA kernels: rows advance, drawn tokens are written down.
+"""What a decode step does to its rows as CUDA kernels.
+
+Rows that the host has changed are placed, all rows advance, drawn tokens are written down.
 
 What is one line of numpy on the host is a dozen kernels of a few rows each in torch, and each of
 them costs a step about two microseconds.
@@ -23,6 +25,38 @@ if TYPE_CHECKING:
 tl: Any = None  # triton.language, bound when a kernel is built: kernels look names up here
 ROWS = 64
 """Rows of a program."""
+
+
+def _place_kernel(  # type: ignore[no-untyped-def]
+    sent_ptr, fields_ptr, lists_ptr, rows,
+    WIDTH: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """Each program places the fields of a changed row, or the lists of a listed one, as words.
+
+    The numbers of rows come with the words, as other arguments would each be compiled for.
+    """
+    changed = tl.load(sent_ptr)
+    listed = tl.load(sent_ptr + 1)
+    longs_ptr = sent_ptr + 2
+    numbers_ptr = longs_ptr + 6 * changed
+    program = tl.program_id(0)
+    lane = tl.arange(0, LANES)
+    row = tl.load(numbers_ptr + program)
+    if program < changed:
+        words = tl.where(
+            lane < 6, (lane // 2) * 2 * changed + 2 * program + lane % 2,
+            (lane + 1) * changed + listed + program,  # behind the longs and all numbers of rows
+        )  # fmt: skip
+        places = tl.where(
+            lane < 6, (lane // 2) * 2 * rows + 2 * row + lane % 2, lane * rows + row
+        )  # fmt: skip
+        mask = lane < 12
+        tl.store(fields_ptr + places, tl.load(longs_ptr + words, mask=mask), mask=mask)
+    else:
+        entries_ptr = numbers_ptr + 7 * changed + listed + (program - changed) * WIDTH
+        for half in tl.static_range(2):
+            entries = tl.load(entries_ptr + half * listed * WIDTH + lane, mask=lane < WIDTH)
+            tl.store(lists_ptr + (half * rows + row) * WIDTH + lane, entries, mask=lane < WIDTH)
 
 
 def _advance_kernel(  # type: ignore[no-untyped-def]
@@ -77,6 +111,24 @@ def _record_kernel(  # type: ignore[no-untyped-def]
 def _kernels() -> tuple[Any, Any]:
     early = (release_next, wait_for_inputs)
     return jitted(_advance_kernel, *early), jitted(_record_kernel, *early)
+
+
+def place_triton(rows: DeviceRows, sent: Tensor, changed: int, listed: int) -> None:
+    """Write what the host sent into the fields and block lists.
+
+    Args:
+        rows: The rows; their width is that of the lists sent.
+        sent: int32 words, one part behind the other: the two counts that follow, three fields of
+            int64 ``[3, changed]``, the numbers of the changed and of the listed rows, the fields
+            of int32 and float32, and the lists ``[2, listed, W]``.
+        changed: Rows whose fields were sent.
+        listed: Rows whose block lists were sent.
+    """
+    if changed + listed:
+        jitted(_place_kernel)[(changed + listed,)](
+            sent, rows.words, rows.lists(rows.width), len(rows.host.active),
+            WIDTH=rows.width, LANES=max(rows.width, 16), num_warps=1,
+        )  # fmt: skip
 
 
 def advance_triton(

@@ -94,6 +94,60 @@ def random_rows(count: int, seed: int) -> RowTable:
     return host
 
 
+def fill_row(host: RowTable, row: int, g: np.random.Generator, width: int) -> None:
+    """Give a row any numbers at all, of which each needs all bits of its type."""
+    for fields in (host.longs, host.ints):
+        bounds = np.iinfo(fields.dtype)
+        fields[:, row] = g.integers(bounds.min, bounds.max, 3)
+    host.floats[:, row] = g.standard_normal(3)
+    host.width[row] = width
+    host.lists[:, row] = 0
+    host.lists[:, row, :width] = g.integers(1, 1 << 30, (2, width))
+
+
+@pytest.mark.parametrize(("device", "backend"), WAYS)
+def test_an_upload_places_what_has_changed_and_nothing_else(device: str, backend: str) -> None:
+    g = np.random.default_rng(0)
+    host = RowTable(21, 50, 4, 100)
+    rows = DeviceRows(host, torch.device(device))
+    rows.backend = backend
+    kept = {name: getattr(host, name).copy() for name in (*SHARED, "table", "fill")}
+
+    def compare(width: int, listed: list[int]) -> None:
+        assert rows.width == width
+        for name in SHARED:
+            np.testing.assert_array_equal(getattr(rows, name).cpu(), kept[name], err_msg=name)
+        shown = min(width, 50)
+        for name in ("table", "fill"):
+            found = getattr(rows, name).cpu().numpy()
+            np.testing.assert_array_equal(found[listed, :shown], kept[name][listed, :shown])
+            assert not found[:, shown:].any()
+
+    def change(seated: list[int], emptied: list[int], width: int) -> None:
+        for row in seated + emptied:
+            fill_row(host, row, g, width)
+            for name in kept:
+                kept[name][row] = getattr(host, name)[row]
+        host.seated.update(seated)
+        host.emptied.update(emptied)
+
+    everyone = list(range(21))
+    change([0, 3, 20], [7], 9)
+    fill_row(host, 5, g, 9)  # nobody said so
+    rows.upload(np.asarray([0, 3, 20]))
+    compare(16, everyone)
+    assert len(host.seated | host.emptied) == 0
+    change([8], [], 2)
+    rows.upload(np.asarray([0, 3, 8, 20]))
+    compare(16, everyone)
+    rows.upload(np.asarray([0, 3, 8, 20]))
+    compare(16, everyone)
+    # A longer list: rows that were listed before are listed anew, their fields stay.
+    change([1], [], 40)
+    rows.upload(np.asarray([0, 1, 3, 8, 20]))
+    compare(64, [0, 1, 3, 8, 20])
+
+
 @pytest.mark.parametrize(("device", "backend"), WAYS)
 @pytest.mark.parametrize("count", [1, 9, 150])
 def test_the_device_advances_as_the_host_does(count: int, device: str, backend: str) -> None:

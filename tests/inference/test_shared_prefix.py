@@ -248,6 +248,45 @@ def test_an_engine_keeps_its_pieces_up_to_date(
         assert ours.ids.tolist() == wanted.ids.tolist()
 
 
+def test_rows_that_pass_are_not_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a join the children's last tokens ride along: a step in which they share nothing."""
+    asked: list[list[int]] = []
+
+    def recorded(rows: RowTable, occupied: NDArray[np.int64], kv_heads: int) -> Pieces | None:
+        asked.append(occupied.tolist())
+        return shared_pieces(rows, occupied, kv_heads)
+
+    monkeypatch.setattr(device_pieces, "shared_pieces", recorded)
+    config = EngineConfig(num_blocks=80, block_size=4, max_rows=8, overlap=True, cascade=True)
+    engine = Engine(small_model(torch.float32), config)
+    handle = engine.submit(Request(prompt=list(range(9)), max_new_tokens=80))
+    engine.step()
+    children = handle.root.fork(3, [[1, 2], [3, 4], [5, 6]])
+    for _ in range(4):
+        engine.step()
+    for child in children:
+        child.stop()
+    handle.root.join(forced=[7])
+    asked.clear()
+    fed: list[int] = []
+    upload = engine.runner.rows.upload  # type: ignore[attr-defined]
+
+    def watched(occupied: NDArray[np.int64]) -> None:
+        fed.append(len(occupied))
+        upload(occupied)
+
+    monkeypatch.setattr(engine.runner.rows, "upload", watched)  # type: ignore[attr-defined]
+    engine.step()
+    assert fed == [4], "the root and one token of each child"
+    assert [len(rows) for rows in asked] == [1]
+    engine.step()
+    assert fed == [4, 1]
+    assert len(asked) == 1, "that they are gone changes no group"
+    handle.root.fork(2, [[1], [2]])
+    engine.step()
+    assert len(asked) == 2, "a fork does"
+
+
 def test_a_runner_without_graphs_refuses_to_share() -> None:
     with pytest.raises(ConfigError, match=r"engine\.cascade=true .* torch\.float64"):
         Engine(small_model(torch.float64), EngineConfig(num_blocks=20, cascade=True))
