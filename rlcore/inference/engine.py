@@ -35,8 +35,6 @@ from rlcore.nn.transformer.model import Transformer
 from rlcore.ops.cycles import no_collection
 
 MOST_ROW_BLOCKS = 1024
-FEED_TOKENS = 2048
-"""Tokens of prompts for which a step is run while further requests are taken in."""
 
 
 class _Running(NamedTuple):
@@ -174,15 +172,15 @@ class Engine:
     def feed(self, submitted: Request) -> None:
         """Let the device compute prompts while the host still takes requests in.
 
-        Runs a step when enough prompts for a pass were submitted since the last, where that returns
-        before the device is done. Requests that begin one after the other end so, too: the host
-        takes out the first ones while the device is still busy with the last.
+        Runs a step when a full pass of prompts was submitted since the last, where that returns
+        before the device is done. Smaller passes cost the host more than they spare it: each step
+        in which requests begin or end takes it a millisecond.
 
         Args:
             submitted: What was just submitted.
         """
         self._fed += len(submitted.prompt)
-        if self._fed >= min(FEED_TOKENS, self.config.prefill_chunk) and self.runner.overlaps:
+        if self._fed >= self.config.prefill_chunk and self.runner.overlaps:
             self._fed = 0
             self.step()
 
