@@ -128,7 +128,8 @@ class Engine:
                 self.tree.check_room(sample)
             except ConfigError:
                 for other in samples:
-                    self.tree.release(other.root, "aborted")
+                    other.root.finish_reason = "aborted"
+                self.tree.release([other.root for other in samples])
                 raise
         self._arrivals += 1
         handle = RequestHandle(self, request, samples)
@@ -308,6 +309,7 @@ class Engine:
         if not self._ended:
             return
         ended, self._ended = self._ended, []
+        gone: list[Sample] = []
         self.scheduler.lift([branch for sample, *_ in ended for branch in sample.branches])
         for sample, reason, running in ended:
             for branch in sample.branches:
@@ -318,15 +320,17 @@ class Engine:
             self._counts["finished"] += 1
             self._counts["forks"] += sample.n_forks
             if not sample.request.keep or reason in ("aborted", "dropped"):
-                self.forget(sample)
+                gone.append(sample)
+        self.forget(gone)
 
-    def forget(self, sample: Sample) -> None:
-        """Give up what an ended sample holds."""
-        for branch in sorted(sample.branches, reverse=True):
-            self.tree.release(branch, branch.finish_reason or "dropped")
-        self._drivers.pop(sample, None)
-        if self.scheduler.samples.pop((sample.arrival, sample.index), None) is not None:
-            del sample.root  # a branch knows its sample: a cycle is left to the garbage collector
+    def forget(self, samples: Iterable[Sample]) -> None:
+        """Give up what ended samples hold."""
+        branches = [b for sample in samples for b in sorted(sample.branches, reverse=True)]
+        self.tree.release(branches)
+        for sample in samples:
+            self._drivers.pop(sample, None)
+            if self.scheduler.samples.pop((sample.arrival, sample.index), None) is not None:
+                del sample.root  # a branch knows its sample: a cycle is left to the collector
 
     def check_running(self, sample: Sample) -> None:
         """Raise ``BranchError`` if a sample has ended."""

@@ -5,7 +5,7 @@ No key or value is copied or computed again by them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rlcore.inference.branches import (
     FORCED,
@@ -216,7 +216,8 @@ class BranchTree:
             for stretch in own:
                 stretch.holders += 1
             parent.visible += own
-            self.release(child, child.finish_reason or "joined")
+            child.finish_reason = child.finish_reason or "joined"
+            self.release([child])
         fork.order = list(order)
         old = parent.stretch
         parent.stretch = self.new_stretch(
@@ -235,16 +236,18 @@ class BranchTree:
                     self.drop(child, reason)
         self.scheduler.lift([branch])
         self.scheduler.note_peak(branch.sample)
-        self.release(branch, reason)
-
-    def release(self, branch: Branch, reason: FinishReason) -> None:
-        """Give up what a lifted branch holds, once; its sample's peak was noted."""
         branch.finish_reason = reason
-        branch.state = State.GONE
-        branch.sample.branches.remove(branch)
-        held = branch.stretches()
-        for stretch in held:
-            if stretch.holders == 1:
-                self.scheduler.remember(stretch)
-        for stretch in held:
-            self.store.let_go(stretch)
+        self.release([branch])
+
+    def release(self, branches: Iterable[Branch]) -> None:
+        """Give up what lifted branches hold, once; their samples' peaks were noted."""
+        left = []
+        for branch in branches:
+            branch.state = State.GONE
+            branch.sample.branches.remove(branch)
+            for stretch in branch.stretches():
+                stretch.holders -= 1
+                if stretch.holders == 0:
+                    self.scheduler.remember(stretch)
+                    left.append(stretch)
+        self.store.cool(left)

@@ -122,7 +122,7 @@ class BranchHandle:
         self._engine.drain()
         if self._branch.parent is None:
             self._engine.finish(self._branch.sample, "dropped")
-            self._engine.forget(self._branch.sample)
+            self._engine.forget([self._branch.sample])
         else:
             self._engine.tree.drop(self._branch)
 
@@ -212,10 +212,9 @@ class RequestHandle:
 
     def release(self) -> None:
         """Give up the blocks that a finished request with ``keep`` still has."""
-        for sample in self._samples:
-            if sample.finish_reason is None:
-                raise EngineError("a request that still runs is aborted, not released")
-            self._engine.forget(sample)
+        if any(sample.finish_reason is None for sample in self._samples):
+            raise EngineError("a request that still runs is aborted, not released")
+        self._engine.forget(self._samples)
 
     def new_tokens(self) -> list[NewToken]:
         """Return the new tokens that have come since the last call."""

@@ -119,18 +119,14 @@ class KVStore:
             self.cache.insert(key, block, fill)
             offset += fill
 
-    def cool(self, stretch: Stretch) -> None:
-        """Take the blocks of a stretch away; its tokens stay known."""
-        if stretch.blocks:
-            self.pool.release(stretch.blocks)
-        stretch.blocks, stretch.fills, stretch.keys = array("i"), array("i"), []
-        stretch.borrowed = stretch.computed = 0
-
-    def let_go(self, stretch: Stretch) -> None:
-        """One branch fewer holds a stretch; without any it gives its blocks back."""
-        stretch.holders -= 1
-        if stretch.holders == 0:
-            self.cool(stretch)
+    def cool(self, stretches: Iterable[Stretch]) -> None:
+        """Take the blocks of stretches away; their tokens stay known."""
+        blocks = array("i")
+        for stretch in stretches:
+            blocks += stretch.blocks
+            stretch.blocks, stretch.fills, stretch.keys = array("i"), array("i"), []
+            stretch.borrowed = stretch.computed = 0
+        self.pool.release(blocks)
 
     def mark_mixed(self, stretches: Iterable[Stretch]) -> None:
         """Give keys of their own to stretches that new weights will go on with."""

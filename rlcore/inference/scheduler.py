@@ -112,8 +112,7 @@ class Scheduler:
         if self.store.pool.free < needed and not (
             self.store.available() >= needed and self.store.make_free(needed)
         ):
-            for stretch in cold:
-                self.store.cool(stretch)
+            self.store.cool(cold)
             return False
         for stretch, count in zip(stretches, lacking, strict=True):
             self.store.supply(stretch, count)
@@ -325,10 +324,9 @@ class Scheduler:
             for stretch in other.stretches() - own
             if stretch.blocks
         }
-        for stretch in sorted(shared, key=lambda x: x.index):
+        for stretch in sorted(shared, key=attrgetter("index")):
             self.remember(stretch)
-        for stretch in shared:
-            self.store.cool(stretch)
+        self.store.cool(shared)
         return bool(shared)
 
     def _busy(self, sample: Sample) -> bool:
@@ -356,15 +354,12 @@ class Scheduler:
         for branch in sample.branches:
             for stretch in branch.stretches():
                 held[stretch] = held.get(stretch, 0) + 1
-        cooled = False
-        for stretch in sorted(held, key=lambda x: x.index):
-            if stretch.blocks and held[stretch] == stretch.holders:
-                self.remember(stretch)
-                cooled = True
-        for stretch in held:
-            if held[stretch] == stretch.holders:
-                self.store.cool(stretch)
-        return cooled
+        own = [stretch for stretch, holders in held.items() if holders == stretch.holders]
+        warm = [stretch for stretch in own if stretch.blocks]
+        for stretch in sorted(warm, key=attrgetter("index")):
+            self.remember(stretch)
+        self.store.cool(own)
+        return bool(warm)
 
     def remember(self, stretch: Stretch) -> None:
         """Let the cache keep what is computed of a stretch whose parents are, too."""

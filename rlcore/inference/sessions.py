@@ -103,7 +103,7 @@ class Session:
         if self._handle is not None and not self._handle.done:
             self._handle.abort()
         if self._handle is not None:
-            self._engine.forget(self._handle.sample)
+            self._engine.forget([self._handle.sample])
 
     def __enter__(self) -> Session:
         return self

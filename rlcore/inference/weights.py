@@ -70,8 +70,7 @@ class WeightUpdater:
             engine.scheduler.lift(seated)
             for branch in seated:
                 engine.scheduler.enqueue(branch)
-        for stretch in {s for sample in samples for s in sample.stretches()}:
-            engine.store.cool(stretch)
+        engine.store.cool({s for sample in samples for s in sample.stretches()})
 
     def _check(self, state: Mapping[str, Tensor], version: int) -> None:
         if version <= self.engine.version:

@@ -324,7 +324,7 @@ def test_forks_of_a_trace_are_branches_of_the_page(llm):
     engine.step()
     handle.root.stop()
     trace = handle.finish()[0]
-    engine.forget(handle.sample)
+    engine.forget([handle.sample])
     from rlcore.inference.generated import Generated
 
     new = trace.new_ids.tolist()

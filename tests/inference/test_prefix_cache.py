@@ -174,7 +174,7 @@ def test_what_was_borrowed_once_is_filled_from_the_first_slot_when_it_is_cold_ag
     store.borrow(second)
     assert (second.blocks, second.borrowed, second.computed) == (first.blocks, 2, 8)
     assert store.shortage(second, 0) == 0
-    store.cool(second)
+    store.cool([second])
     assert second.room(4) == 0
     assert store.shortage(second, 8) == 2
     store.supply(second, 2)
