@@ -124,13 +124,7 @@ class Engine:
         samples = [Sample(request, i, self._arrivals) for i in range(request.n)]
         plant(samples, prompt, self.tree)
         for sample in samples:
-            try:
-                self.tree.check_room(sample)
-            except ConfigError:
-                for other in samples:
-                    other.root.finish_reason = "aborted"
-                self.tree.release([other.root for other in samples])
-                raise
+            self.tree.check_room(sample)
         self._arrivals += 1
         handle = RequestHandle(self, request, samples)
         for sample in samples:

@@ -216,7 +216,6 @@ class BranchTree:
             for stretch in own:
                 stretch.holders += 1
             parent.visible += own
-            child.finish_reason = child.finish_reason or "joined"
             self.release([child])
         fork.order = list(order)
         old = parent.stretch

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 1 << 16
 """Most answers to one prompt."""
-FinishReason = Literal["stop", "length", "closed", "joined", "invalid_fork", "dropped", "aborted"]
-"""Why a branch ended: a stop token or sequence, a budget, its closing tag, the join that took it
-in, a fork that the schema refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
+FinishReason = Literal["stop", "length", "closed", "invalid_fork", "dropped", "aborted"]
+"""Why a branch ended: a stop token or sequence, a budget, its closing tag, a fork that the schema
+refuses, :meth:`BranchHandle.drop`, :meth:`RequestHandle.abort`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,8 +16,8 @@ from rlcore.inference.stop_text import StopText
 
 Alternatives = Sequence[tuple[int, float]]
 # How the engine's reasons are called by the protocol; "abort" is what a client never waits for.
-REASONS = {"stop": "stop", "length": "length", "closed": "stop", "joined": "stop",
-           "invalid_fork": "stop", "dropped": "stop", "aborted": "abort"}  # fmt: skip
+REASONS = {"stop": "stop", "length": "length", "closed": "stop", "invalid_fork": "stop",
+           "dropped": "stop", "aborted": "abort"}  # fmt: skip
 # The log-probability of a token that has none: JSON has no infinity.
 LEAST = -9999.0
 
