@@ -356,7 +356,7 @@ class Scheduler:
                 held[stretch] = held.get(stretch, 0) + 1
         own = [stretch for stretch, holders in held.items() if holders == stretch.holders]
         warm = [stretch for stretch in own if stretch.blocks]
-        for stretch in sorted(warm, key=attrgetter("index")):
+        for stretch in warm:
             self.remember(stretch)
         self.store.cool(own)
         return bool(warm)

@@ -12,7 +12,7 @@ import torch
 
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
-from rlcore.inference.errors import RequestError
+from rlcore.inference.errors import EngineError, RequestError
 from rlcore.inference.request import Request
 from rlcore.inference.rows import RowTable
 from rlcore.inference.step_log import StepLog
@@ -110,6 +110,19 @@ def test_a_forked_sample_ends_beside_plain_ones_as_it_does_alone() -> None:
     assert_same(found, forked(make_engine(), 3))
     for handle in plain:
         handle.result()
+    assert engine.store.pool.used == 0
+
+
+def test_what_still_runs_is_not_released() -> None:
+    engine = make_engine()
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=NEW, n=2, keep=True))
+    for _ in range(3):
+        engine.step()
+    engine.finish(handle.sample, "stop")
+    with pytest.raises(EngineError, match="is aborted, not released"):
+        handle.release()
+    assert [trace.new_tokens for trace in handle.result()] == [3, NEW]
+    handle.release()
     assert engine.store.pool.used == 0
 
 

@@ -62,6 +62,7 @@ def run(
     trace = engine.generate([request])[0]
     check_counts(engine)
     assert engine.store.pool.used == len(engine.store.cache.blocks)
+    assert not engine._drivers, "who has ended needs no driver"
     return trace
 
 
