@@ -62,7 +62,7 @@ class BranchSpan:
                 yield from child.walk()
 
 
-class Piece(NamedTuple):
+class TokenRun(NamedTuple):
     """A run of a trace's tokens.
 
     Attributes:
@@ -89,7 +89,7 @@ class ParallelTrace:
             not drawn.
         raw_log_probs: float64 ``[L]``, under the softmax of the model's logits.
         versions: int64 ``[L]``, version of the weights that drew each token.
-        pieces: Runs of tokens that follow each other in position and see the same.
+        runs: Tokens that follow each other in position and see the same.
         depth: Levels of forks.
         tree: The root's span.
         prompt_tokens: Leading tokens that were given.
@@ -110,7 +110,7 @@ class ParallelTrace:
     log_probs: NDArray[np.float64]
     raw_log_probs: NDArray[np.float64]
     versions: NDArray[np.int64]
-    pieces: tuple[Piece, ...]
+    runs: tuple[TokenRun, ...]
     depth: int
     tree: BranchSpan
     prompt_tokens: int
@@ -130,7 +130,7 @@ class ParallelTrace:
     @cached_property
     def positions(self) -> NDArray[np.int64]:
         """int64 ``[L]``."""
-        return np.concatenate([np.arange(p.position, p.position + p.length) for p in self.pieces])
+        return np.concatenate([np.arange(r.position, r.position + r.length) for r in self.runs])
 
     @cached_property
     def forced(self) -> NDArray[np.bool_]:
@@ -159,11 +159,11 @@ class ParallelTrace:
         gs = np.zeros((self.depth, len(self)), np.int32)
         ps = np.zeros_like(gs)
         at = 0
-        for piece in self.pieces:
-            for level, (first, own) in enumerate(piece.hidden):
-                gs[level, at : at + piece.length] = first
-                ps[level, at : at + piece.length] = own
-            at += piece.length
+        for run in self.runs:
+            for level, (first, own) in enumerate(run.hidden):
+                gs[level, at : at + run.length] = first
+                ps[level, at : at + run.length] = own
+            at += run.length
         return gs, ps
 
     @property
@@ -188,14 +188,14 @@ class _Writer:
 
     Attributes:
         stretches: Those with tokens, in canonical order.
-        pieces: What the trace says of each.
+        runs: What the trace says of each.
         length: Tokens so far.
         depth: Levels of forks.
     """
 
     def __init__(self) -> None:
         self.stretches: list[Stretch] = []
-        self.pieces: list[Piece] = []
+        self.runs: list[TokenRun] = []
         self.length = 0
         self.depth = 0
 
@@ -208,7 +208,7 @@ class _Writer:
                 forks.append(self.fork(part, hidden))
             elif part.ids:
                 self.stretches.append(part)
-                self.pieces.append(Piece(part.start, len(part.ids), hidden))
+                self.runs.append(TokenRun(part.start, len(part.ids), hidden))
                 self.length += len(part.ids)
         return BranchSpan(branch.path, start, self.length, branch.finish_reason, tuple(forks))
 
@@ -254,14 +254,14 @@ def build_trace(sample: Sample, reason: FinishReason) -> ParallelTrace:
         log_probs=log_probs,
         raw_log_probs=raw_log_probs,
         versions=versions,
-        pieces=tuple(writer.pieces),
+        runs=tuple(writer.runs),
         depth=writer.depth,
         tree=tree,
         prompt_tokens=sample.prompt_tokens,
         turn_start=sample.turn_start,
         finish_reason=reason,
         invalid_fork=sample.invalid_fork,
-        critical_path_steps=max([p.position + p.length for p in writer.pieces])
+        critical_path_steps=max([r.position + r.length for r in writer.runs])
         - sample.first_position,
         forward_passes=sample.forward_passes(),
         prefill_tokens=sample.prefill_tokens,

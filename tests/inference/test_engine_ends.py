@@ -21,7 +21,7 @@ from tests.inference.engine_cases import small_model
 
 ARRAYS = ("ids", "kinds", "versions", "positions", "forced", "drawn", "gs", "ps")
 ALONE = ("tree", "prompt_tokens", "turn_start", "finish_reason", "critical_path_steps", "depth",
-         "pieces", "n_forks", "invalid_fork", "peak_blocks")  # fmt: skip
+         "runs", "n_forks", "invalid_fork", "peak_blocks")  # fmt: skip
 """Facts of a trace that do not depend on the company."""
 NEW = 12
 
