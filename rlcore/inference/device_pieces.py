@@ -44,9 +44,7 @@ class DevicePieces:
         host = self.rows.host
         if host.regrouped:
             host.regrouped = False
-            passing = np.fromiter(host.passing, np.int64, len(host.passing))
-            stay = np.setdiff1d(occupied, passing) if len(passing) else occupied
-            found = shared_pieces(host, stay, self.kv_heads)
+            found = shared_pieces(host, occupied[~host.passing[occupied]], self.kv_heads)
             self._kept = None if found is None else found.skip
             if found is not None:
                 parts = (found.members, found.bounds, found.place, found.skip, found.pieces)

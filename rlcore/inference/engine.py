@@ -168,8 +168,7 @@ class Engine:
         """Let the device compute prompts while the host still takes requests in.
 
         Runs a step when a full pass of prompts was submitted since the last, where that returns
-        before the device is done. Smaller passes cost the host more than they spare it: each step
-        in which requests begin or end takes it a millisecond.
+        before the device is done. Smaller passes cost the host more than they spare it.
 
         Args:
             submitted: What was just submitted.
@@ -317,7 +316,7 @@ class Engine:
                 gone.append(sample)
         self.forget(gone)
 
-    def forget(self, samples: Iterable[Sample]) -> None:
+    def forget(self, samples: Sequence[Sample]) -> None:
         """Give up what ended samples hold."""
         branches = [b for sample in samples for b in sorted(sample.branches, reverse=True)]
         self.tree.release(branches)

@@ -49,6 +49,7 @@ class RowTable:
         seen: int32 ``[R, ceil(V / 32)]``, bits of seen tokens; ``None`` until a row has a penalty.
         remaining: int64 ``[R]``, tokens until a budget has to be looked at.
         tenant: int64 ``[R]``, a number that changes whenever a row gets another branch.
+        passing: bool ``[R]``, rows that feed one known token and are emptied again, when seated.
     """
 
     def __init__(self, rows: int, width: int, block_size: int, vocab_size: int) -> None:
@@ -67,6 +68,7 @@ class RowTable:
         self.seen: NDArray[np.int32] | None = None
         self.remaining = np.zeros(rows, np.int64)
         self.tenant = np.zeros(rows, np.int64)
+        self.passing = np.zeros(rows, np.bool_)
         self._free = list(range(rows))
         self._tenants = 0
         self.seated: set[int] = set()
@@ -75,8 +77,6 @@ class RowTable:
         """Rows emptied since."""
         self.grown: list[tuple[int, int, int]] = []
         """(row, entry, block) added since."""
-        self.passing: set[int] = set()
-        """Rows that feed one known token and are emptied again: see :meth:`seat`."""
         self.regrouped = False
         """Whether rows came or went, those that pass aside, since somebody set this back."""
 
@@ -135,10 +135,8 @@ class RowTable:
         self.top_p[row], self.penalty[row] = sampling.top_p, sampling.repetition_penalty
         self.seated.add(row)
         self.emptied.discard(row)
-        if passing:
-            self.passing.add(row)
-        else:
-            self.regrouped = True
+        self.passing[row] = passing
+        self.regrouped |= not passing
 
     def see(self, row: int, ids: Sequence[int]) -> None:
         """Mark tokens as seen by a row, for its repetition penalty; all others are not."""
@@ -157,8 +155,7 @@ class RowTable:
         self.tenant[where] = 0
         self.emptied.update(rows)
         self.seated.difference_update(rows)
-        self.regrouped |= not self.passing.issuperset(rows)
-        self.passing.difference_update(rows)
+        self.regrouped |= not self.passing[where].all()
         for row in rows:
             heapq.heappush(self._free, row)
 

@@ -83,9 +83,6 @@ def shared_pieces(rows: RowTable, occupied: NDArray[np.int64], kv_heads: int) ->
     longest = int(rows.width[occupied].max(initial=0))
     if len(occupied) * longest * rows.block_size < WORTH_TOKENS:
         return None
-    first = np.sort(rows.table[occupied, 0])
-    if not (first[1:] == first[:-1]).any():
-        return None
     order, common = _sorted_rows(rows, occupied)
     found = _groups(common)
     if sum(group.saved for group in found) * rows.block_size < WORTH_TOKENS:
@@ -123,15 +120,19 @@ def _sorted_rows(
     Rows whose first block is no other's are left out.
     """
     occupied = occupied[rows.width[occupied] > 1]
-    _, where, counts = np.unique(rows.table[occupied, 0], return_inverse=True, return_counts=True)
-    chosen = occupied[counts[where] > 1]
-    width = int(rows.width[chosen].max(initial=1))
+    by_first = occupied[np.argsort(rows.table[occupied, 0])]
+    first = rows.table[by_first, 0]
+    accompanied = np.zeros(len(first), np.bool_)
+    for part in (accompanied[1:], accompanied[:-1]):
+        part |= first[1:] == first[:-1]
+    chosen = by_first[accompanied]
+    if len(chosen) == 0:
+        return chosen, []
+    width = int(rows.width[chosen].max())
     # Blocks and fills as one number; what is not shared is another in each row.
     lists = rows.table[chosen, :width].astype(np.int64) << 32 | rows.fill[chosen, :width]
     own = np.arange(width) >= rows.width[chosen, None] - 1
     lists = np.where(own, -1 - chosen[:, None], lists)
-    if len(chosen) == 0:
-        return chosen, []
     sort = np.argsort(lists.view(f"V{8 * width}")[:, 0])
     lists = lists[sort]
     return chosen[sort], [0, *(lists[1:] != lists[:-1]).argmax(1).tolist()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from rlcore.errors import ConfigError
 from rlcore.inference import device_pieces, shared_prefix
-from rlcore.inference.config import EngineConfig
+from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
 from rlcore.inference.graph_runner import GraphRunner
 from rlcore.inference.request import Request
@@ -146,6 +148,7 @@ def test_lists_part_where_a_fill_differs_and_before_the_entry_that_is_filled() -
     [
         [[1, 2, 3], [1, 2, 4]],
         [[i] for i in range(5)],
+        [[7] for _ in range(300)],
         [[*range(100 * i, 100 * i + 90)] for i in range(6)],
         [[*range(400)]],
     ],
@@ -285,6 +288,34 @@ def test_rows_that_pass_are_not_grouped(monkeypatch: pytest.MonkeyPatch) -> None
     handle.root.fork(2, [[1], [2]])
     engine.step()
     assert [len(rows) for rows in asked] == [1, 2], "a fork does, in rows that passed before"
+
+
+def test_rows_are_regrouped_when_one_that_stays_comes_or_goes() -> None:
+    table = RowTable(6, 4, BLOCK, 100)
+
+    def regrouped() -> bool:
+        found, table.regrouped = table.regrouped, False
+        return found
+
+    def seat(passing: bool) -> int:
+        row = table.take()
+        table.seat(
+            row, array("i", [row]), array("i", [1]), token=1, position=1, replay=False,
+            sampling=SamplingParams(), key=0, passing=passing,
+        )  # fmt: skip
+        return row
+
+    stays = [seat(passing=False)]
+    assert regrouped()
+    passes = [seat(passing=True), seat(passing=True)]
+    assert not regrouped()
+    assert table.passing.tolist() == [False, True, True, False, False, False]
+    table.empty(passes)
+    assert not regrouped()
+    assert seat(passing=False) == passes[0], "a row that passed is a row like any other"
+    assert regrouped()
+    table.empty([*stays, seat(passing=True)])
+    assert regrouped()
 
 
 def test_a_runner_without_graphs_refuses_to_share() -> None:
