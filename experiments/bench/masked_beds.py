@@ -171,6 +171,9 @@ def sudoku_bed(box: int = 3, hidden: int | None = None) -> Bed:
         return valid(tokens.numpy() + 1, box)
 
     steps, batch = (5_200, 512) if box == 3 else (2_000, 128)
+    recipe: dict[str, Any] = {}
+    if box == 3:
+        recipe = {"lr": 4e-4, "weight_decay": 0.1, "torch_init": True}
     return Bed(
         f"sudoku{size}",
         model,
@@ -181,6 +184,7 @@ def sudoku_bed(box: int = 3, hidden: int | None = None) -> Bed:
         judge,
         steps,
         batch,
+        **recipe,
     )
 
 
