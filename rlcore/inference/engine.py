@@ -197,11 +197,13 @@ class Engine:
     def step(self) -> bool:
         """Run one step; return whether there was anything to do."""
         self.scheduler.admit()
-        sent_back = self.scheduler.grow()
+        changed = self.scheduler.grow()
+        # All that get their rows now may end at once, for want of a budget, and others still wait.
+        changed |= bool(self.scheduler.prefilling)
         prefill = self.scheduler.prefill_batch()
         rows = self.scheduler.rows.occupied()
         if prefill is None and len(rows) == 0:
-            return self.drain() or sent_back
+            return self.drain() or changed
         launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
         self.runner.launch(prefill, self.scheduler.rows, launch)
         self.scheduler.dismiss_riders()

@@ -176,10 +176,12 @@ class BranchTree:
             forced: First tokens after the join; wanted unless no child is taken in.
 
         Raises:
-            BranchError: There is no open fork, a child still runs, an index is wrong or given
-                twice, or nothing is forced.
+            BranchError: The branch has ended, there is no open fork, a child still runs, an index
+                is wrong or given twice, or nothing is forced.
             BudgetError: The forced tokens are more than the budget has left.
         """
+        if parent.state is State.GONE:
+            raise BranchError(f"branch {parent.path} has ended: {parent.finish_reason}")
         fork = parent.fork
         if fork is None:
             raise BranchError(f"branch {parent.path} has no open fork to join")

@@ -69,8 +69,6 @@ class KVStore:
 
     def shortage(self, stretch: Stretch, tokens: int) -> int:
         """Return how many blocks a stretch lacks to compute ``tokens`` more."""
-        if tokens == 0:
-            return 0
         return -(-max(tokens - stretch.room(self.block_size), 0) // self.block_size)
 
     def supply(self, stretch: Stretch, count: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rlcore.data.tokenizers import Tokenizer, TokenizerError
 from rlcore.inference.errors import RequestError
+from rlcore.inference.request import check_integers
 
 
 def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> list[int]:
@@ -15,7 +16,7 @@ def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> l
     either a model begins anew.
 
     Raises:
-        RequestError: It is neither a text nor a list.
+        RequestError: It is neither a text nor a list of integers.
         TokenizerError: A text without a tokenizer, an empty prompt without such a token, or a text
             that cannot be spelled.
     """
@@ -23,7 +24,9 @@ def encode_prompt(tokenizer: Tokenizer | None, prompt: str | Sequence[int]) -> l
         # Bytes and the keys of a mapping would pass as ids.
         if isinstance(prompt, (bytes, bytearray, Mapping)) or not hasattr(prompt, "__getitem__"):
             raise RequestError(f"a prompt is a text or a list of token ids, got {prompt!r:.60}")
-        return list(prompt)
+        ids = list(prompt)
+        check_integers(ids, "a prompt")
+        return ids
     if tokenizer is None:
         raise TokenizerError(f"prompt {prompt!r:.60} is text, and there is no tokenizer; give ids")
     ids = [*tokenizer.prefix, *tokenizer.encode(prompt)]

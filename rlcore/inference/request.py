@@ -124,13 +124,17 @@ class Request:
 
 def check_ids(ids: Sequence[int], vocab_size: int, name: str) -> None:
     """Raise ``RequestError`` unless all ``ids`` are integers in the vocabulary."""
-    if not set(map(type, ids)) <= {int}:
-        values: Iterable[object] = ids
-        wrong = [x for x in values if isinstance(x, bool) or not isinstance(x, Integral)]
-        if wrong:
-            raise RequestError(f"{name} wants integer token ids, got {wrong[0]!r:.80}")
+    check_integers(ids, name)
     if len(ids) and not (min(ids) >= 0 and max(ids) < vocab_size):
         index = next(i for i, token in enumerate(ids) if not 0 <= token < vocab_size)
         raise RequestError(
             f"{name}[{index}] is {ids[index]}, wanted a token id in 0..{vocab_size - 1}"
         )
+
+
+def check_integers(ids: Iterable[object], name: str) -> None:
+    """Raise ``RequestError`` unless all ``ids`` are integers."""
+    if not set(map(type, ids)) <= {int}:
+        wrong = [x for x in ids if isinstance(x, bool) or not isinstance(x, Integral)]
+        if wrong:
+            raise RequestError(f"{name} wants integer token ids, got {wrong[0]!r:.80}")

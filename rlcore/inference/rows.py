@@ -153,6 +153,7 @@ class RowTable:
         self.active[where] = IDLE
         self.fill[where, : self.width[where].max(initial=0)] = 0
         self.tenant[where] = 0
+        self.tail[where] = 0  # a step reads there, and lists may be shorter by then
         self.emptied.update(rows)
         self.seated.difference_update(rows)
         self.regrouped |= not self.passing[where].all()
@@ -166,7 +167,7 @@ class RowTable:
     def starved(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of ``rows`` that need another block before the next step."""
         tail = self.tail[rows]
-        full = (self.fill[rows, tail] >= self.block_size) | (self.width[rows] == 0)
+        full = self.fill[rows, tail] >= self.block_size
         last = tail + 1 >= self.width[rows]
         needy: NDArray[np.int64] = rows[full & last & (self.active[rows] == NORMAL)]
         return needy

@@ -268,11 +268,17 @@ class Scheduler:
     # When blocks run out.
 
     def grow(self) -> bool:
-        """Give the rows that decode their next block; return whether some were sent back."""
+        """Give the rows that decode their next block.
+
+        Returns:
+            Whether some were sent back, or a step's tokens were acted on: requests that wait may
+            be admitted then, even if no row is left.
+        """
         starved = self.rows.starved(self.rows.occupied())
         short = len(starved) > 0 and not self.store.make_free(len(starved))
         if short and self.drain():
-            return self.grow()
+            self.grow()
+            return True
         if short:
             self._send_back(starved)
             starved = self.rows.starved(self.rows.occupied())

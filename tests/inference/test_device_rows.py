@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 import torch
@@ -184,3 +186,32 @@ def test_what_was_drawn_is_fed_next_and_written_down(device: str, backend: str) 
     assert torch.equal(found[1:, :70].contiguous().view(torch.float32), logs)
     assert bool((found[:, 70:] == 7).all())
     assert not rows.token[70:].any()
+
+
+@pytest.mark.parametrize(("device", "backend"), WAYS)
+def test_a_row_that_was_left_reads_no_longer_where_its_long_list_ended(
+    device: str, backend: str
+) -> None:
+    """The lists of the rows that stay are shorter, and the next step feeds all up to the last."""
+    host = RowTable(4, 128, 16, 40)
+    rows = DeviceRows(host, torch.device(device))
+    rows.backend = backend
+    for row, blocks in ((host.take(), 70), (host.take(), 1)):
+        host.seat(
+            row,
+            array("i", range(blocks)),
+            array("i", [16] * (blocks - 1) + [3]),
+            token=1,
+            position=5,
+            replay=False,
+            sampling=SamplingParams(),
+            key=0,
+        )
+    rows.upload(host.occupied())
+    assert rows.tail[:2].tolist() == [69, 0]
+    host.empty([0])
+    rows.upload(host.occupied())
+    assert rows.width < 70
+    _, _, slots, _, _ = rows.advance(2, rows.width)
+    assert rows.tail[:2].tolist() == [0, 0]
+    assert slots.tolist() == [-1, 3]

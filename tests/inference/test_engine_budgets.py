@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rlcore.errors import ConfigError
+from rlcore.inference.branches import State
 from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.engine import Engine
 from rlcore.inference.errors import (
@@ -17,6 +18,7 @@ from rlcore.inference.errors import (
     BudgetError,
     EngineError,
     RequestError,
+    RequestTooLargeError,
 )
 from rlcore.inference.request import Request
 from rlcore.inference.runner import KVPool
@@ -123,6 +125,30 @@ def test_a_dropped_child_is_in_no_trace() -> None:
     # The path is that of the longest child, which is not the last one.
     assert trace.critical_path_steps == trace.positions.max() + 1 - 3 > trace.positions[-1] + 1 - 3
     assert check_trace(trace, 0, VOCAB) == trace.drawn.sum() > 3
+
+
+def test_a_dropped_root_ends_its_request_as_dropped() -> None:
+    engine = make()
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=50, keep=True))
+    for _ in range(3):
+        engine.step()
+    handle.root.drop()
+    assert handle.done
+    assert handle.result()[0].finish_reason == "dropped"
+    check_counts(engine)
+
+
+def test_given_tokens_want_room_beside_the_budget() -> None:
+    engine = make(10, prefix_cache=False)  # 40 slots
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=9))
+    for _ in range(3):
+        engine.step()
+    handle.root.stop()
+    with pytest.raises(RequestTooLargeError, match="can come to need 11 blocks"):
+        handle.root.extend([1] * 29)
+    handle.root.extend([1] * 28)
+    assert len(handle.result()[0]) == 3 + 9 + 28
+    check_counts(engine)
 
 
 def test_tokens_come_one_by_one() -> None:
@@ -304,3 +330,49 @@ def test_a_fork_without_a_join_is_undone_by_joining_nothing() -> None:
     ids = handle.result()[0].new_ids.tolist()
     assert ids[:12] == plain.new_ids.tolist()
     check_counts(engine)
+
+
+def test_a_dropped_branch_with_an_open_fork_stays_dropped() -> None:
+    engine = make(prefix_cache=False)
+    handle = engine.submit(Request(prompt=[1, 2, 3], max_new_tokens=40))
+    engine.step()
+    child, _ = handle.root.fork(2)
+    engine.step()
+    child.fork(2)
+    child.drop()
+    for forced in ([], [1]):
+        with pytest.raises(BranchError, match=r"\(0, 0\) has ended: dropped"):
+            child.join(forced=forced)
+    engine.step()
+    assert not child.running
+    handle.abort()
+    check_counts(engine)
+    assert engine.store.pool.used == 0
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_what_waits_runs_on_when_a_step_that_was_short_of_blocks_has_ended_the_rest(
+    overlaps: bool,
+) -> None:
+    engine = make(blocks=14, overlaps=overlaps, max_rows=2)
+    requests = [Request(prompt=[k] * k, max_new_tokens=20) for k in (14, 21, 12, 29, 27)]
+    handles = [engine.submit(request) for request in requests]
+    while engine.step():
+        pass
+    assert [handle.done for handle in handles] == [True] * 5
+    assert [handle.result()[0].new_tokens for handle in handles] == [20] * 5
+    check_counts(engine)
+
+
+def test_no_branch_waits_on_when_all_that_got_rows_have_ended_at_once() -> None:
+    """Two of three branches at the end of their path get rows, and no step is left to launch."""
+    engine = make(overlaps=True, max_rows=2)
+    handle = engine.submit(Request(prompt=[1, 2], max_new_tokens=40, max_path_tokens=3, keep=True))
+    child, _ = handle.root.fork(2)
+    while engine.step():
+        pass
+    assert not child.running
+    leaves = child.fork(3)
+    while engine.step():
+        pass
+    assert [leaf._branch.state for leaf in leaves] == [State.HELD] * 3

@@ -81,7 +81,9 @@ class Machine:
         self.live.append((self.engine.submit(request), seed))
 
     def step(self) -> None:
-        self.engine.step()
+        if not self.engine.step():
+            waiting = [branch for _, branch in self.engine.scheduler.queue]
+            assert not any(branch.state is State.QUEUED for branch in waiting)
 
     def branches(self, *states: State) -> list[BranchHandle]:
         handles = [h for h, _ in self.live]
@@ -119,7 +121,10 @@ class Machine:
     def drop(self) -> None:
         found = [b for b in self.branches(*State) if b._branch.parent]
         if found:
-            self.r.choice(found).drop()
+            dropped = self.r.choice(found)
+            dropped.drop()
+            with pytest.raises(BranchError, match="has ended"):
+                dropped.join(forced=[1])
 
     def extend(self) -> None:
         found = self.branches(State.HELD)

@@ -363,6 +363,7 @@ def test_masked_diffusion_answers_do_not_depend_on_the_list():
         ([[1]], {"temperature": True}, "sampling.temperature must be a number, got True"),
         ([[1.5]], {}, "wants integer token ids, got .*1.5"),
         ([["a"]], {}, "wants integer token ids, got .*'a'"),
+        ([[[1]]], {}, r"wants integer token ids, got \[1\]"),
         ([[999]], {}, "999, wanted a token id in 0"),
         ([[1]], {"n": 0}, "n must be an integer >= 1, got 0|got n=0"),
         ([[1]], {"max_new_tokens": 0}, "max_new_tokens.*(got |=)0"),
@@ -474,3 +475,15 @@ def test_progress_is_shown_on_long_jobs_alone(monkeypatch, terminal):
         now[0] += 100.0
         line.update(1, 1)
     assert hidden.text == ""
+
+
+@pytest.mark.parametrize(("terminal", "wait"), [(True, 0.25), (False, 10.0)])
+def test_a_line_is_written_again_after_a_while(monkeypatch, terminal, wait):
+    now = [100.0]
+    monkeypatch.setattr("rlcore.inference.progress.time.monotonic", lambda: now[0])
+    screen = Screen(terminal)
+    line = ProgressLine("answers", 2000, stream=screen)
+    for later in (16.0, wait * 0.75, wait * 0.5, wait * 0.5):
+        now[0] += later
+        line.update(5, 5)
+    assert screen.text.count("5 of 2,000 answers") == 2
