@@ -278,6 +278,84 @@ def test_no_token_gives_a_loss_of_zero_with_a_gradient_of_zero() -> None:
     assert all(math.isfinite(float(m)) for m in metrics.values())
 
 
+def test_an_infinite_ratio_has_no_gradient_where_the_objective_is_flat() -> None:
+    """A clipped token, one without advantage, and one that a correction leaves out."""
+    for sign, clip, wanted in ((1.0, (0.2, 0.3), 1.3), (0.0, None, 0.0), (-1.0, (0.2, 0.3, 3), -3)):
+        for ratio in ("token", "sequence", "geometric"):
+            logp = torch.tensor([[-1.0, -2.0], [-0.5, -0.7]], requires_grad=True)
+            old = logp.detach() - torch.tensor([[200.0, 100.0], [0.0, 0.0]])
+            adv = torch.tensor([sign, 1.0])
+            loss, metrics = policy_loss(
+                logp, adv, torch.ones(2, 2, dtype=torch.bool), ratio=ratio, clip=clip,
+                agg="seq_mean_token_mean", old_logp=old,
+            )  # fmt: skip
+            assert -loss.item() == pytest.approx((wanted + 1.0) / 2)
+            of = 0.25 * (2.0 if ratio == "sequence" else 1.0)
+            assert gradient(loss, logp).tolist() == [[0.0, 0.0], [-of, -of]], (ratio, sign)
+            if clip is not None:
+                assert metrics["policy/clip_frac"] == (0.5 if sign > 0 else 0.0)
+
+
+def test_where_the_objective_grows_a_large_ratio_is_left_as_it_is() -> None:
+    """Without a bound, up to the largest number; with one, up to it."""
+    for adv, clip, log_ratio in (
+        (-1.0, (0.2, 0.2), 80.0),
+        (1.0, None, 80.0),
+        (1.0, (0.2, 1e25), 55.0),
+        (-1.0, (0.2, 0.2, 1e25), 55.0),
+    ):
+        logp = torch.tensor([[-1.0]], requires_grad=True)
+        loss, _ = policy_loss(
+            logp, torch.tensor([adv]), torch.ones(1, 1, dtype=torch.bool), ratio="token", clip=clip,
+            old_logp=torch.tensor([[-1.0 - log_ratio]]),
+        )  # fmt: skip
+        assert -loss.item() == pytest.approx(adv * math.exp(log_ratio), rel=1e-4)
+        assert gradient(loss, logp).item() == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize(
+    ("ratio", "band"),
+    [("none", None), ("token", None)]
+    + [(ratio, (0.5, 2.0)) for ratio in ("none", "token", "sequence", "geometric")],
+)
+def test_what_a_correction_leaves_out_has_no_gradient_however_large_its_ratio(
+    ratio: Any, band: tuple[float, float] | None
+) -> None:
+    logp = torch.tensor([[-1.0, -2.0], [-0.5, -0.7]], requires_grad=True)
+    old = logp.detach() - torch.tensor([[0.0, 200.0], [0.0, 0.0]])
+    behaviour = old - torch.tensor([[0.0, 10.0], [0.0, 0.0]])
+    loss, _ = policy_loss(
+        logp,
+        torch.tensor([-1.0, 2.0]),
+        torch.ones(2, 2, dtype=torch.bool),
+        ratio=ratio,
+        agg="token_mean",
+        old_logp=old,
+        behaviour_logp=behaviour,
+        correction=Correction(kind="mis", cap=2.0, seq_band=band),
+    )
+    if band is None:  # the token is masked, and counts in the mean
+        wanted, slope = (-1.0 + 2.0 * 2.0) / 4, [[0.25, 0.0], [-0.5, -0.5]]
+    else:  # its sequence is dropped
+        wanted, slope = 2.0, [[0.0, 0.0], [-1.0, -1.0]]
+        if ratio == "sequence":
+            slope[1] = [-2.0, -2.0]
+    assert -loss.item() == pytest.approx(wanted)
+    torch.testing.assert_close(gradient(loss, logp), torch.tensor(slope))
+
+
+def test_advantages_that_may_be_of_tokens_or_of_sequences_are_refused() -> None:
+    logp, mask = torch.zeros(3, requires_grad=True), torch.ones(3, dtype=torch.bool)
+    adv = torch.tensor([1.0, 10.0, 100.0])
+    for ids in ([0, 0, 2], [1, 0, 2]):
+        with pytest.raises(ConfigError, match="may be one a token or one a sequence"):
+            policy_loss(logp, adv, mask, sequence_ids=torch.tensor(ids))
+    loss, _ = policy_loss(logp, adv, mask, sequence_ids=torch.tensor([0, 1, 2]))
+    assert -loss.item() == pytest.approx(37.0)
+    loss, _ = policy_loss(logp, torch.full((3,), 5.0), mask, sequence_ids=torch.tensor([0, 0, 2]))
+    assert -loss.item() == pytest.approx(5.0)
+
+
 def test_bad_input_is_named() -> None:
     c = case()
     good = (c["logp"], c["adv"], c["mask"])
@@ -497,6 +575,16 @@ def test_the_shares_of_clipped_tokens_by_hand() -> None:
     assert metrics["policy/clip_frac"].item() == 0.5  # 1.5 upwards, 0.5 downwards
     assert metrics["policy/dual_clip_frac"].item() == 0.25  # -3 is held at -2
     assert metrics["policy/objective"].item() == pytest.approx((1.2 - 2.0 - 0.8 + 1.0) / 4)
+
+
+@pytest.mark.parametrize(
+    "clip", [Clip(0.2, 0.3, 2.0), (0.2, 0.3, 2.0), {"low": 0.2, "high": 0.3, "dual": 2.0}]
+)
+def test_a_clip_is_written_in_three_ways(clip: Any) -> None:
+    old = -torch.tensor([[1.5, 3.0, 0.5]], dtype=torch.float64).log()
+    logp, adv = torch.zeros_like(old), torch.tensor([[1.0, -1.0, -1.0]], dtype=torch.float64)
+    loss, _ = policy_loss(logp, adv, logp == 0, clip=clip, old_logp=old)
+    assert -loss.item() == pytest.approx((1.3 - 2.0 - 0.8) / 3)
 
 
 def test_metrics_are_in_the_table() -> None:

@@ -166,3 +166,11 @@ def test_a_cpu_is_refused():
     q, k, v, real = rows_of(1, 5, 1, 1, 8)
     with pytest.raises(ConfigError, match="wants tensors on cuda, got cpu"):
         short_row_attention(q, k, v, real)
+
+
+@pytest.mark.parametrize(("dim", "rotates"), [(64, True), (66, False), (None, False)])
+def test_heads_up_to_64_wide_are_turned_by_the_kernel(monkeypatch, dim, rotates):
+    monkeypatch.setattr("rlcore.ops.attention.dense._takes_kernels", lambda like: True)
+    with torch.no_grad():
+        plan = plan_attention(AttentionMask(causal=False), (2, 8), torch.zeros(1), head_dim=dim)
+    assert (plan.backend, plan.rotates) == ("torch", rotates)

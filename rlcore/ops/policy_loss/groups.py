@@ -116,7 +116,7 @@ def _baseline(rewards: Tensor, groups: _Groups, mean: Baseline) -> Tensor:
         others = (groups.count - 1).clamp(min=1).to(rewards.dtype)
         return (groups.sum(rewards) - rewards) / others
     if mean == "batch":
-        return rewards.sum() / groups.valid.sum().clamp(min=1).to(rewards.dtype)
+        return rewards.sum() / groups.valid.sum().to(rewards.dtype)
     return torch.zeros_like(rewards)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -81,7 +82,8 @@ def policy_loss(
     Args:
         logp: Log-probabilities of the sampled tokens under pi, with gradient; padded ``[B, S]``, or
             packed ``[N]`` with ``sequence_ids``.
-        adv: Advantages: one a token (the shape of ``logp``) or one a sequence.
+        adv: Advantages: one a token (the shape of ``logp``) or one a sequence. Packed tokens of as
+            many sequences want sequences numbered without gaps, in the order of their tokens.
         mask: Bool, the shape of ``logp``: sampled tokens.
         ratio: Which ratio.
         clip: Range of the ratio; a pair is (low, high).
@@ -115,7 +117,9 @@ def policy_loss(
             acted = logp.detach() if ratio == "none" else old
             weight, kept, found = correct(acted - behaviour, mask, sequences, correction)
             metrics |= found
-    rates = _ratios(logp - old, mask, sequences, ratio)
+    log_rates = _log_ratios(logp - old, mask, sequences, ratio)
+    lost = ~kept if weight is None else ~kept | (weight == 0.0)
+    rates = _rates(log_rates.masked_fill(lost, 0.0), advantages, clip)
     objective = _clipped(rates, advantages, clip, kept, metrics)
     if weight is not None:
         objective = weight * objective
@@ -124,12 +128,26 @@ def policy_loss(
     return -value, metrics
 
 
-def _ratios(log_ratio: Tensor, mask: Tensor, sequences: Sequences, ratio: Ratio) -> Tensor:
+def _log_ratios(log_ratio: Tensor, mask: Tensor, sequences: Sequences, ratio: Ratio) -> Tensor:
     if ratio == "sequence":
-        return sequences.spread(sequences.sum(log_ratio)).exp()
+        return sequences.spread(sequences.sum(log_ratio))
     if ratio == "geometric":
-        return sequences.spread(sequences.mean(log_ratio, mask)).exp()
-    return log_ratio.exp()
+        return sequences.spread(sequences.mean(log_ratio, mask))
+    return log_ratio
+
+
+def _rates(log_rates: Tensor, advantages: Tensor, clip: Clip | None) -> Tensor:
+    """Return the ratios, finite where the objective does not grow with them.
+
+    An infinite one would make the gradient, 0 there, to 0 times infinity.
+    """
+    flat = advantages == 0.0
+    limit = math.log(torch.finfo(log_rates.dtype).max) / 2.0
+    if clip is not None:
+        dual = clip.dual if clip.dual is not None else 1.0
+        flat = torch.ones_like(flat) if clip.dual is not None else advantages >= 0.0
+        limit = max(limit, math.log1p(clip.high), math.log(dual))
+    return torch.where(flat, log_rates.clamp(max=limit), log_rates).exp()
 
 
 def _clipped(
@@ -169,10 +187,18 @@ def _old(
 
 
 def _a_token(adv: Tensor, logp: Tensor, sequences: Sequences) -> Tensor:
+    adv = adv.detach()
+    a_sequence = adv.ndim == 1 and len(adv) == sequences.number
     if adv.shape == logp.shape:
-        return adv.detach()
-    if adv.ndim == 1 and len(adv) == sequences.number:
-        return sequences.spread(adv.detach())
+        if a_sequence and not torch.equal(spread := sequences.spread(adv), adv):
+            raise ConfigError(
+                f"adv {list(adv.shape)} may be one a token or one a sequence, which differ: "
+                f"{adv.tolist()[:8]} or {spread.tolist()[:8]}; number the sequences without gaps, "
+                "in the order of their tokens"
+            )
+        return adv
+    if a_sequence:
+        return sequences.spread(adv)
     raise ConfigError(
         f"adv must be {list(logp.shape)}, one a token, or [{sequences.number}], one a sequence; "
         f"got {list(adv.shape)}"
