@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,7 +23,7 @@ from experiments.bench.masked_beds import (
     held_out,
     sudoku_bed,
 )
-from experiments.bench.masked_training import affordable, make_rows, train
+from experiments.bench.masked_training import affordable, loss_of, make_rows, train, use_torch_init
 from experiments.bench.suite import BENCHES
 from rlcore.inference.decoding import TransformerDenoiser
 from rlcore.nn.transformer import Transformer
@@ -182,6 +183,37 @@ def test_training_lowers_the_loss_and_follows_the_seed():
     assert first.detail["steps"] == 60
     stopped = train(bed, steps=60, batch=16, limit_s=0.0)
     assert stopped.detail["steps"] == 3  # the first span measures the pace
+
+
+def test_rows_are_masked_at_times_that_differ_from_call_to_call():
+    seen = []
+    model = SimpleNamespace(
+        config=SimpleNamespace(mask_id=9),
+        hidden=lambda ids: seen.append(ids) or ids,
+        head=lambda ids: torch.zeros(*ids.shape, 10),
+    )
+    torch.manual_seed(0)
+    losses = [loss_of(model, torch.ones(4, 1002, dtype=torch.int8), 2) for _ in range(200)]
+    masked = torch.stack(seen) == 9
+    assert not masked[:, :, :2].any()
+    # Row b of 4 is masked with a probability that is uniform in b/4 .. (b + 1)/4.
+    within = 4 * masked[:, :, 2:].double().mean(-1) - torch.arange(4)
+    assert within.mean(0).tolist() == pytest.approx([0.5] * 4, abs=0.1)
+    assert within.std(0).tolist() == pytest.approx([12**-0.5] * 4, abs=0.1)
+    assert float(torch.stack(losses).mean()) == pytest.approx(math.log(10), abs=0.05)
+
+
+def test_weights_begin_as_those_of_torch_s_own_modules_where_asked():
+    torch.manual_seed(0)
+    model = Transformer(tiny("chain_sum_small").model).requires_grad_(False)
+    before = [model.embed.weight.clone(), model.blocks[0].mixer.qkv.weight.clone()]
+    use_torch_init(model)
+    assert float(model.embed.weight.std()) == pytest.approx(1, rel=0.15)
+    weight = model.blocks[0].mixer.qkv.weight
+    assert float(weight.abs().max()) == pytest.approx(16**-0.5, rel=0.05)  # uniform in +-1/sqrt(n)
+    assert float(weight.std()) == pytest.approx((3 * 16) ** -0.5, rel=0.1)
+    assert float(before[0].std()) < 0.5
+    assert not torch.equal(weight, before[1])
 
 
 def test_updates_that_would_take_too_long_are_fewer_from_the_start():

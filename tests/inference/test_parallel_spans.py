@@ -194,6 +194,7 @@ def test_nesting_is_bounded() -> None:
     flat = MULTIVERSE.bind(TAGS, max_depth=1)
     assert {fault.kind for fault in validate(twice, flat)} == {"too_deep"}
     assert NPR_SCHEMA.max_depth == 1
+    assert NPR.bind(NPR_TAGS, max_depth=2).max_depth == 2
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -157,6 +157,7 @@ def test_blocks_nest() -> None:
         ([OPEN, 1, FORK], "no_outline"),
         ([OPEN, OUT, 11, COLON, FORK], "unclosed_outline"),
         ([OPEN, OUT, 11, COLON, OUT, 12, COLON, _OUT, FORK], "unclosed_outline"),
+        ([OPEN, OUT, _OUT, FORK], "no_label"),
         ([OPEN, OUT, 11, _OUT, FORK], "no_label"),
         ([OPEN, OUT, COLON, _OUT, FORK], "no_label"),
         ([OPEN, OUT, 11, COLON, _OUT, OUT, 11, COLON, _OUT, FORK], "duplicate_label"),

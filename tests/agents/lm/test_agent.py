@@ -271,6 +271,29 @@ def test_experts_are_kept_in_use_in_training_alone(file, tmp_path, objective: st
     assert torch.equal(*held_out)
 
 
+def test_what_each_mixer_and_mlp_adds_is_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    network = Transformer(TransformerConfig(vocab_size=VOCAB, dim=16, layers=2, heads=2))
+    ids = torch.arange(10)[None]
+    plain: list[Tensor] = []
+    added: list[Tensor] = []
+    parts = [part for block in network.blocks for part in (block.mixer, block.mlp)]
+    hooks = [p.register_forward_hook(lambda _, __, out: plain.append(out)) for p in parts]
+    network.eval()(ids)
+    for hook in hooks:
+        hook.remove()
+    add_dropout(network, 0.5)
+    for part in parts:
+        part.register_forward_hook(lambda _, __, out: added.append(out))
+    network(ids)
+    for found, wanted in zip(added, plain, strict=True):
+        assert torch.equal(found, wanted)
+    added.clear()
+    network.train()(ids)
+    for found in added:
+        assert 0.3 < float((found == 0).float().mean()) < 0.7
+
+
 def test_what_experts_add_is_dropped_like_any_mlp() -> None:
     torch.manual_seed(0)
     shape = TransformerConfig(

@@ -130,10 +130,11 @@ def test_a_turn_is_what_the_template_puts_behind_the_answer(tokenizer, question)
 def test_a_turn_wants_an_answer_that_the_template_keeps(tokenizer):
     with pytest.raises(TokenizerError, match="the conversation has none"):
         encode_turn(tokenizer, user("hi"), ended_with=None)
-    tokenizer.chat_template = "{{ messages[0].content }}"
     messages = [*user("hi"), {"role": "assistant", "content": "x"}, *user("y")]
-    with pytest.raises(TokenizerError, match="does not keep an answer in its place"):
-        encode_turn(tokenizer, messages, ended_with=None)
+    for times in (0, 2):
+        tokenizer.chat_template = "{{ messages[0].content }}" + "{{ messages[1].content }}" * times
+        with pytest.raises(TokenizerError, match="does not keep an answer in its place"):
+            encode_turn(tokenizer, messages, ended_with=None)
 
 
 def test_special_tokens_are_variables_of_the_template(tokenizer):

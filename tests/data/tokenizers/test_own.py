@@ -16,7 +16,7 @@ from rlcore.data.tokenizers import (
     WordTokenizer,
     load_tokenizer,
 )
-from rlcore.data.tokenizers.files import OWN_FILE
+from rlcore.data.tokenizers.files import OWN_FILE, read_json
 from rlcore.data.tokenizers.protocol import SpecialTokens, split_special
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -226,3 +226,10 @@ def test_a_pipe_a_folder_and_a_huge_file_are_refused_without_waiting(tmp_path):
     (tmp_path / OWN_FILE).unlink()
     with pytest.raises(TokenizerError, match="holds neither"):
         load_tokenizer(tmp_path)
+
+
+def test_a_file_may_have_as_many_bytes_as_are_allowed(tmp_path):
+    (tmp_path / OWN_FILE).write_text('{"a": 1}')
+    assert read_json(tmp_path / OWN_FILE, max_bytes=8) == {"a": 1}
+    with pytest.raises(TokenizerError, match="has 8 bytes, wanted at most 7"):
+        read_json(tmp_path / OWN_FILE, max_bytes=7)

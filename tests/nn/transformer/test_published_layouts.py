@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from rlcore.errors import CheckpointError
 from rlcore.nn.transformer import MoeConfig, RopeScaling, Transformer
@@ -237,6 +238,16 @@ def test_shards_hold_at_most_the_limit_and_the_index_names_all(tmp_path: Path) -
         assert sizes[path.name] <= 10_000 or len(entries) == 1
     assert sum(sizes.values()) == index["metadata"]["total_size"]
     assert sum(sizes.values()) == 4 * sum(p.numel() for p in ours.parameters())
+
+
+@pytest.mark.parametrize("shard_bytes", [10_000, 10_000_000])
+def test_every_file_of_weights_says_that_it_is_of_torch(shard_bytes: int, tmp_path: Path) -> None:
+    save_pretrained(model(dtype=torch.float32), tmp_path / "m", shard_bytes=shard_bytes)
+    paths = sorted((tmp_path / "m").glob("*.safetensors"))
+    assert (len(paths) > 1) == (shard_bytes == 10_000)
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            assert file.metadata() == {"format": "pt"}
 
 
 def test_bfloat16_is_kept_and_converted_on_request(tmp_path: Path) -> None:
