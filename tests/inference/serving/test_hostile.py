@@ -528,7 +528,7 @@ def test_logits_that_are_no_numbers_end_their_request_alone(make_server, stream)
     assert (status, tree["error"]["message"]) == (500, "the model's logits are not finite")
     shared = list(range(20, 60))
     assert running.post("/v1/completions", {**body, "prompt": [*shared, 7]})[0] == 500
-    status, tree = running.post("/v1/completions", {"prompt": [*shared, 9], "max_tokens": 2})
+    status, tree = running.post("/v1/completions", {"prompt": [*shared, 9], "max_tokens": 1})
     assert status == 200, "what a broken request computed is found by one that begins like it"
     running.assert_clean()
 
