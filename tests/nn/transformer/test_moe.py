@@ -195,7 +195,7 @@ def test_the_models_balance_loss_is_the_mean_over_layers_and_trains_routers() ->
     module(ids, routing=record)
     loss = record.balance_loss(valid)
     layers = [balance_loss(record.probabilities[i], record.experts[i], valid) for i in (0, 2)]
-    assert float(loss) == pytest.approx(float(sum(layers)) / 2)
+    assert loss.item() == pytest.approx(sum(layers).item() / 2)
     loss.backward()
     for layer in (0, 2):
         assert module.blocks[layer].mlp.router.weight.grad.abs().max() > 0
