@@ -195,17 +195,21 @@ class Engine:
     # Steps.
 
     def step(self) -> bool:
-        """Run one step; return whether there was anything to do."""
+        """Run one step; return whether there was anything to do.
+
+        After an error or Ctrl-C the next steps compute what runs anew, from its tokens.
+        """
         self.scheduler.admit()
         changed = self.scheduler.grow()
         # All that get their rows now may end at once, for want of a budget, and others still wait.
         changed |= bool(self.scheduler.prefilling)
-        prefill = self.scheduler.prefill_batch()
-        rows = self.scheduler.rows.occupied()
-        if prefill is None and len(rows) == 0:
+        try:
+            launch = self._launch()
+        except BaseException:
+            self._start_over()
+            raise
+        if launch is None:
             return self.drain() or changed
-        launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
-        self.runner.launch(prefill, self.scheduler.rows, launch)
         self.scheduler.dismiss_riders()
         self.scheduler.launched += 1
         self._counts["steps"] += 1
@@ -215,6 +219,16 @@ class Engine:
         if not self.runner.overlaps:
             self.drain()
         return True
+
+    def _launch(self) -> Launch | None:
+        """Hand the next pass to the runner, if there is anything to feed."""
+        prefill = self.scheduler.prefill_batch()
+        rows = self.scheduler.rows.occupied()
+        if prefill is None and len(rows) == 0:
+            return None
+        launch = Launch(rows, self.scheduler.rows.tenant[rows], self.version)
+        self.runner.launch(prefill, self.scheduler.rows, launch)
+        return launch
 
     def run_one(self, handle: RequestHandle) -> None:
         """Run one step for a handle that waits.
@@ -232,8 +246,23 @@ class Engine:
             self._act_on(launch)
         return launch is not None
 
+    def _start_over(self) -> None:
+        """Drop what was launched and not read: the next steps compute and draw the same anew.
+
+        A step counts as computed before it is, and the next is launched before its tokens are read:
+        nothing may find what an error or Ctrl-C has left of either.
+        """
+        self._pending = None
+        self.scheduler.dismiss_riders()
+        self.scheduler.launched = self.scheduler.log.step
+        self.scheduler.restart()
+
     def _act_on(self, launch: Launch) -> None:
-        drawn = self.runner.read(launch)
+        try:
+            drawn = self.runner.read(launch)
+        except BaseException:
+            self._start_over()
+            raise
         table = self.scheduler.rows
         valid = table.tenant[launch.rows] == launch.tenants
         rows, tokens = launch.rows[valid], drawn.tokens[valid]

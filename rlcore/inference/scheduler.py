@@ -265,6 +265,17 @@ class Scheduler:
         if emptied:
             self.store.pool.release(emptied)
 
+    def restart(self) -> None:
+        """Forget all keys and values: whatever runs is computed anew from its tokens."""
+        samples = list(self.samples.values())
+        for sample in samples:
+            seated = sample.in_state(State.DECODE, State.PREFILL)
+            self.lift(seated)
+            for branch in seated:
+                self.enqueue(branch)
+        self.store.cool({stretch for sample in samples for stretch in sample.stretches()})
+        self.store.forget()
+
     # When blocks run out.
 
     def grow(self) -> bool:

@@ -58,19 +58,14 @@ class WeightUpdater:
         engine.runner.synchronize()
         self._load(state)
         engine.store.version = version
-        engine.store.forget()
-        samples = list(engine.scheduler.samples.values())
         if mode == "keep_kv":
+            engine.store.forget()
+            samples = engine.scheduler.samples.values()
             warm = {s for sample in samples for s in sample.stretches() if s.blocks}
             growing = {b.stretch for sample in samples for b in sample.in_state(State.DECODE)}
             engine.store.mark_mixed(warm | growing)
-            return
-        for sample in samples:
-            seated = sample.in_state(State.DECODE, State.PREFILL)
-            engine.scheduler.lift(seated)
-            for branch in seated:
-                engine.scheduler.enqueue(branch)
-        engine.store.cool({s for sample in samples for s in sample.stretches()})
+        else:
+            engine.scheduler.restart()
 
     def _check(self, state: Mapping[str, Tensor], version: int) -> None:
         if version <= self.engine.version:

@@ -250,3 +250,52 @@ def test_a_generation_that_fails_leaves_nothing_behind() -> None:
     stats = engine.stats()
     assert (stats["waiting"], stats["decoding"], stats["used_blocks"]) == (0, 0, 0)
     assert not engine.step()
+
+
+def step_to_the_end(engine: Engine) -> None:
+    while engine.step():
+        pass
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("chunk", [8, 8192])
+@pytest.mark.parametrize("number", [1, 2, 4, 9])
+@pytest.mark.parametrize("place", ["launch", "launched", "read"])
+def test_a_step_that_broke_off_leaves_nothing_wrong(
+    place: str, number: int, chunk: int, overlap: bool
+) -> None:
+    """Neither for those that begin alike, nor for what runs on."""
+    model = small_model(torch.float32)
+    settings = EngineConfig(
+        num_blocks=256, block_size=4, max_rows=6, prefill_chunk=chunk, overlap=overlap
+    )
+    wanted = Engine(model, EngineConfig(num_blocks=256, prefix_cache=False)).generate(requests())
+    engine = Engine(model, settings)
+    runner, calls = engine.runner, []
+    assert runner.overlaps == overlap
+    method = "read" if place == "read" else "launch"
+    real = getattr(runner, method)
+
+    def broken(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) != number:
+            return real(*arguments)
+        if place == "launched":
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    setattr(runner, method, broken)
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(requests())
+    assert engine.store.pool.used == len(engine.store.cache.blocks)
+    again = engine.generate(requests())
+    calls.clear()
+    handles = [engine.submit(request) for request in requests()]
+    with pytest.raises(KeyboardInterrupt):
+        step_to_the_end(engine)
+    went_on = [trace for handle in handles for trace in handle.result()]
+    for found in (again, went_on):
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.ids.tolist() == theirs.ids.tolist()
+            np.testing.assert_allclose(ours.log_probs, theirs.log_probs, atol=1e-5)
+            np.testing.assert_array_equal(ours.versions, theirs.versions)

@@ -72,3 +72,33 @@ def test_many_known_tokens_have_a_pass(monkeypatch) -> None:
         engine.generate([Request(prompt=[3] * (tokens + 1), max_new_tokens=2)])
         assert len(passes) == wanted
         passes.clear()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_riders_of_a_step_that_broke_off_do_not_ride_on(monkeypatch, number: int) -> None:
+    settings = {"num_blocks": 64, "block_size": 4, "max_rows": 16, "overlap": True}
+    model = small_model(torch.float32)
+    wanted = split_and_merged(Engine(model, EngineConfig(**settings)), [11, 12])
+    engine = Engine(model, EngineConfig(**settings))
+    launch, step, seen = engine.runner.launch, engine.step, []
+
+    def break_off(*arguments: object) -> None:
+        if engine.scheduler._riders:
+            seen.append(list(engine.scheduler._riders))
+            if len(seen) == number:
+                raise OSError
+        launch(*arguments)
+
+    def go_on() -> bool:
+        unread = engine._pending is not None
+        try:
+            return step()
+        except OSError:
+            assert not engine.scheduler.rows.active.any()
+            return step() and (not unread or step())
+
+    monkeypatch.setattr(engine.runner, "launch", break_off)
+    monkeypatch.setattr(engine, "step", go_on)
+    found = split_and_merged(engine, [11, 12])
+    assert len(seen) >= number
+    assert found.ids.tolist() == wanted.ids.tolist()
