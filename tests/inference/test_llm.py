@@ -15,7 +15,6 @@ from rlcore.inference.config import EngineConfig, SamplingParams
 from rlcore.inference.decoding import PromptBatch, TransformerDenoiser, build_decoder
 from rlcore.inference.errors import RequestError
 from rlcore.inference.llm import LLM
-from rlcore.inference.progress import ProgressLine
 from rlcore.inference.scoring import alternatives
 from rlcore.nn.transformer import Transformer, TransformerConfig, save_pretrained
 
@@ -441,49 +440,3 @@ def test_alternatives_are_the_best_of_the_softmax(model):
     for prompt, top in (([], 3), ([1], 0)):
         with pytest.raises(ConfigError, match="alternatives want a prompt and top >= 1"):
             alternatives(model, prompt, new, top)
-
-
-class Screen:
-    def __init__(self, terminal):
-        self.text, self.terminal = "", terminal
-
-    def isatty(self):
-        return self.terminal
-
-    def write(self, text):
-        self.text += text
-
-    def flush(self):
-        pass
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_shown_on_long_jobs_alone(monkeypatch, terminal):
-    now = [100.0]
-    monkeypatch.setattr("rlcore.inference.progress.time.monotonic", lambda: now[0])
-    screen = Screen(terminal)
-    with ProgressLine("answers", 2000, stream=screen) as line:
-        line.update(0, 0)
-        assert screen.text == ""
-        now[0] += 11.0
-        line.update(1000, 5500)
-        line.update(1001, 5501)
-    shown = "1,000 of 2,000 answers, 5,500 tokens, 500/s"
-    assert screen.text == (f"\r\033[K{shown}\r\033[K" if terminal else f"{shown}\n")
-    hidden = Screen(terminal)
-    with ProgressLine("answers", 1, shown=False, stream=hidden) as line:
-        now[0] += 100.0
-        line.update(1, 1)
-    assert hidden.text == ""
-
-
-@pytest.mark.parametrize(("terminal", "wait"), [(True, 0.25), (False, 10.0)])
-def test_a_line_is_written_again_after_a_while(monkeypatch, terminal, wait):
-    now = [100.0]
-    monkeypatch.setattr("rlcore.inference.progress.time.monotonic", lambda: now[0])
-    screen = Screen(terminal)
-    line = ProgressLine("answers", 2000, stream=screen)
-    for later in (16.0, wait * 0.75, wait * 0.5, wait * 0.5):
-        now[0] += later
-        line.update(5, 5)
-    assert screen.text.count("5 of 2,000 answers") == 2

@@ -1,4 +1,4 @@
-"""The policy loss on sampled tokens: identities, plain loops, an enumerable policy."""
+"""The policy loss on sampled tokens: identities, plain loops, finite differences, presets."""
 
 from __future__ import annotations
 
@@ -15,39 +15,12 @@ from rlcore.ops.policy_loss import (
     PRESETS,
     Clip,
     Correction,
-    group_advantages,
     kl_penalty,
     policy_loss,
 )
-from rlcore.ops.policy_loss.filters import judge_invalid
-from rlcore.ops.policy_loss.kl import kl_estimate
 from rlcore.ops.policy_loss.sequences import Sequences
 from rlcore.tracking.metrics import unknown_names
-
-B, S = 5, 7
-
-
-def case(seed: int = 0, apart: float = 0.3) -> dict[str, Tensor]:
-    """Log-probabilities under pi, old and mu, advantages and a ragged mask with an empty row."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    mask = torch.rand(B, S, generator=generator) < 0.7
-    mask[2] = False
-    logp = -draw(B, S).abs()
-    return {
-        "logp": logp.requires_grad_(),
-        "old": (logp + apart * draw(B, S)).detach(),
-        "mu": (logp + apart * draw(B, S)).detach(),
-        "adv": draw(B),
-        "mask": mask,
-    }
-
-
-def gradient(loss: Tensor, at: Tensor) -> Tensor:
-    return torch.autograd.grad(loss, at)[0]
+from tests.ops.policy_cases import B, S, case, gradient
 
 
 def test_papo_is_reinforce() -> None:
@@ -169,97 +142,6 @@ def test_packed_tokens_give_the_loss_of_padded_ones(name: str) -> None:
     )
 
 
-def test_without_lag_a_correction_changes_no_bit() -> None:
-    c = case()
-    for name, preset in PRESETS.items():
-        settings = preset.loss_settings() | {"behaviour_logp": c["logp"].detach()}
-        plain, _ = policy_loss(c["logp"], c["adv"], c["mask"], **settings | {"correction": None})
-        settings["correction"] = Correction()
-        corrected, metrics = policy_loss(c["logp"], c["adv"], c["mask"], **settings)
-        assert plain.item() == corrected.item(), name
-        assert torch.equal(gradient(plain, c["logp"]), gradient(corrected, c["logp"])), name
-        assert metrics["is/weight_mean"].item() == metrics["is/weight_max"].item() == 1.0
-        assert metrics["is/dropped_frac"].item() == 0.0
-
-
-@pytest.mark.parametrize("kind", ["tis", "mis"])
-def test_weights_are_cut_and_sequences_outside_the_band_are_dropped(kind: Any) -> None:
-    logp = torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64, requires_grad=True)
-    mu = torch.tensor([[-math.log(3.0), math.log(2.0)], [-1.0, -1.0]], dtype=torch.float64)
-    adv = torch.tensor([1.0, 10.0], dtype=torch.float64)
-    mask = torch.ones(2, 2, dtype=torch.bool)
-    loss, metrics = policy_loss(
-        logp,
-        adv,
-        mask,
-        ratio="none",
-        behaviour_logp=mu,
-        correction=Correction(kind, cap=2.0, seq_band=(0.5, 2.0)),
-    )
-    # Row 0: weights 3 (cut) and 1/2, geometric mean sqrt(3/2). Row 1: e, outside the band.
-    first = 2.0 if kind == "tis" else 0.0
-    assert -loss.item() == pytest.approx((first + 0.5) / 2, rel=1e-12)
-    slope = -gradient(loss, logp)
-    assert slope.tolist() == [
-        pytest.approx([first / 2, 0.25], rel=1e-12),
-        [0.0, 0.0],
-    ]
-    assert metrics["is/dropped_frac"].item() == 0.5
-    assert metrics["is/clip_frac"].item() == pytest.approx(0.75)
-    assert metrics["is/weight_mean"].item() == pytest.approx((first + 0.5) / 2)
-
-
-@pytest.mark.parametrize("kind", ["tis", "mis"])
-def test_a_weight_equal_to_the_cap_or_a_mean_at_the_band_stays(kind: Any) -> None:
-    mu = torch.full((1, 3), -math.log(2.0), dtype=torch.float64)
-    assert (-mu).exp().tolist() == [[2.0] * 3]
-    for behaviour, weight in ((mu, 2.0), (-mu, 0.5)):
-        logp = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
-        loss, metrics = policy_loss(
-            logp, torch.ones(1, dtype=torch.float64), torch.ones(1, 3, dtype=torch.bool),
-            ratio="none", behaviour_logp=behaviour, correction=Correction(kind),
-        )  # fmt: skip
-        assert -loss.item() == weight
-        assert metrics["is/clip_frac"].item() == metrics["is/dropped_frac"].item() == 0.0
-
-
-def test_the_band_holds_the_mean_of_a_sequence_from_both_sides() -> None:
-    away = torch.tensor([0.3, -0.8, 0.8, -0.3], dtype=torch.float64)[:, None].expand(4, 5)
-    mask = torch.ones(4, 5, dtype=torch.bool)
-    mask[0, 3:] = False  # means are over the tokens that count
-    logp = torch.full((4, 5), -1.0, dtype=torch.float64)
-    adv = torch.tensor([1.0, 100.0, 100.0, 2.0], dtype=torch.float64)
-    behaviour = (logp - away).masked_fill(~mask, -50.0)
-    loss, metrics = policy_loss(
-        logp, adv, mask, ratio="none", behaviour_logp=behaviour, correction=Correction()
-    )
-    assert -loss.item() == pytest.approx((3 * math.exp(0.3) + 5 * 2 * math.exp(-0.3)) / 8)
-    assert metrics["is/dropped_frac"].item() == pytest.approx(10 / 18)
-    assert metrics["is/clip_frac"].item() == pytest.approx(5 / 18)
-    assert metrics["is/weight_mean"].item() == pytest.approx(
-        (3 * math.exp(0.3) + 5 * math.exp(-0.3)) / 8
-    )
-    k3 = [math.exp(d) - 1.0 - d for d in (0.3, -0.8, 0.8, -0.3)]
-    assert metrics["policy/kl"].item() == pytest.approx(
-        sum(n * k for n, k in zip((3, 5, 5, 5), k3, strict=True)) / 18
-    )
-
-
-def test_with_a_ratio_the_weight_is_that_of_the_old_policy() -> None:
-    c = case(2, apart=0.1)
-    loss, _ = policy_loss(
-        c["logp"],
-        c["adv"],
-        c["mask"],
-        ratio="token",
-        behaviour_logp=c["mu"],
-        old_logp=c["old"],
-        correction=Correction(cap=1e9, seq_band=None),
-    )
-    on_mu = ((c["logp"] - c["mu"]).exp() * c["adv"][:, None])[c["mask"]].mean()
-    assert -loss.item() == pytest.approx(on_mu.item(), rel=1e-12)
-
-
 def test_no_token_gives_a_loss_of_zero_with_a_gradient_of_zero() -> None:
     c = case()
     nothing = torch.zeros(B, S, dtype=torch.bool)
@@ -313,37 +195,6 @@ def test_where_the_objective_grows_a_large_ratio_is_left_as_it_is() -> None:
         assert gradient(loss, logp).item() == pytest.approx(loss.item())
 
 
-@pytest.mark.parametrize(
-    ("ratio", "band"),
-    [("none", None), ("token", None)]
-    + [(ratio, (0.5, 2.0)) for ratio in ("none", "token", "sequence", "geometric")],
-)
-def test_what_a_correction_leaves_out_has_no_gradient_however_large_its_ratio(
-    ratio: Any, band: tuple[float, float] | None
-) -> None:
-    logp = torch.tensor([[-1.0, -2.0], [-0.5, -0.7]], requires_grad=True)
-    old = logp.detach() - torch.tensor([[0.0, 200.0], [0.0, 0.0]])
-    behaviour = old - torch.tensor([[0.0, 10.0], [0.0, 0.0]])
-    loss, _ = policy_loss(
-        logp,
-        torch.tensor([-1.0, 2.0]),
-        torch.ones(2, 2, dtype=torch.bool),
-        ratio=ratio,
-        agg="token_mean",
-        old_logp=old,
-        behaviour_logp=behaviour,
-        correction=Correction(kind="mis", cap=2.0, seq_band=band),
-    )
-    if band is None:  # the token is masked, and counts in the mean
-        wanted, slope = (-1.0 + 2.0 * 2.0) / 4, [[0.25, 0.0], [-0.5, -0.5]]
-    else:  # its sequence is dropped
-        wanted, slope = 2.0, [[0.0, 0.0], [-1.0, -1.0]]
-        if ratio == "sequence":
-            slope[1] = [-2.0, -2.0]
-    assert -loss.item() == pytest.approx(wanted)
-    torch.testing.assert_close(gradient(loss, logp), torch.tensor(slope))
-
-
 def test_advantages_that_may_be_of_tokens_or_of_sequences_are_refused() -> None:
     logp, mask = torch.zeros(3, requires_grad=True), torch.ones(3, dtype=torch.bool)
     adv = torch.tensor([1.0, 10.0, 100.0])
@@ -385,97 +236,6 @@ def test_bad_input_is_named() -> None:
             make()
 
 
-# A policy that can be enumerated: two plans of up to two tokens over six symbols.
-
-
-class Toy:
-    """Distributions of a first symbol, and of a second one that depends on the first."""
-
-    def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        first = torch.randn(6, generator=generator, dtype=torch.float64)
-        second = torch.randn(6, 6, generator=generator, dtype=torch.float64)
-        self.theta = torch.cat([first[None], second]).requires_grad_()
-
-    def log_probs(self) -> Tensor:
-        """``[36, 2]``: both tokens' log-probabilities of each trace."""
-        table = self.theta.log_softmax(-1)
-        return torch.stack([table[0].repeat_interleave(6), table[1:].reshape(-1)], 1)
-
-    traces = torch.tensor(list(itertools.product(range(6), range(6))))
-    reward = torch.where((traces.sum(1) % 3) == 0, 1.0, -1.0).double()
-    valid = traces[:, 0] != traces[:, 1]
-
-
-def exact_gradient(toy: Toy, how: str) -> Tensor:
-    probability = toy.log_probs().sum(1).exp()
-    if how == "drop":
-        value = (probability * toy.reward * toy.valid).sum() / (probability * toy.valid).sum()
-    else:
-        value = (probability * torch.where(toy.valid, toy.reward, -2.0)).sum()
-    return gradient(value, toy.theta)
-
-
-@pytest.mark.parametrize("how", ["drop", "penalize"])
-def test_the_expected_gradient_is_that_of_the_expected_reward(how: Any) -> None:
-    toy, groups, size = Toy(1), 2000, 50
-    generator = torch.Generator().manual_seed(7)
-    chances = toy.log_probs().sum(1).exp().detach()
-    picks = torch.multinomial(chances, groups * size, replacement=True, generator=generator)
-    rewards, kept = judge_invalid(toy.reward[picks], toy.valid[picks], how, penalty=-2.0)
-    found = []
-    for part in range(20):  # for a standard error: 20 independent batches of 5,000 samples
-        rows = slice(part * 5000, (part + 1) * 5000)
-        # The mean over *other* answers of a group leaves the gradient's expectation alone.
-        own = torch.arange(5000) // size
-        adv = group_advantages(rewards[rows], own, mean="loo", std="none", valid=kept[rows])
-        logp = toy.log_probs()[picks[rows]]
-        mask = kept[rows][:, None].expand(-1, 2)
-        loss, _ = policy_loss(logp, adv, mask, ratio="none", agg="seq_mean_token_sum")
-        found.append(-gradient(loss, toy.theta))
-    estimates = torch.stack(found)
-    error = estimates.std(0) / math.sqrt(len(found))
-    away = (estimates.mean(0) - exact_gradient(toy, how)).abs() / error.clamp(min=1e-4)
-    assert away.max() < 4.0  # 42 entries: three standard errors of one are four of the largest
-    assert away.square().mean().sqrt() < 1.5
-
-
-@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
-def test_the_penalty_has_the_value_of_its_estimate_and_the_gradient_of_the_kl(
-    estimator: Any,
-) -> None:
-    generator = torch.Generator().manual_seed(2)
-    theta = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
-    ref = torch.randn(6, generator=generator, dtype=torch.float64).log_softmax(-1)
-    logp = theta.log_softmax(-1)
-    weights = logp.detach().exp()  # the expectation over tokens sampled from pi
-    penalty = (weights * kl_penalty(logp, ref, estimator)).sum()
-    again = theta.log_softmax(-1)
-    kl = (again.exp() * (again - ref)).sum()
-    assert torch.allclose(gradient(penalty, theta), gradient(kl, theta), atol=1e-12)
-    value = (weights * kl_estimate(logp, ref, estimator)).sum()
-    assert penalty.item() == pytest.approx(value.item(), rel=1e-12)
-    if estimator != "k2":
-        assert value.item() == pytest.approx(kl.item(), rel=1e-9)
-
-
-@pytest.mark.parametrize(("estimator", "wanted"), [("k1", "0"), ("k2", "kl"), ("k3", "reverse")])
-def test_differentiating_an_estimate_gives_what_is_documented(estimator: Any, wanted: str) -> None:
-    """In expectation over tokens of pi: nothing, KL(pi || ref), or KL(ref || pi)."""
-    generator = torch.Generator().manual_seed(4)
-    theta = torch.randn(6, generator=generator, dtype=torch.float64, requires_grad=True)
-    ref = torch.randn(6, generator=generator, dtype=torch.float64).log_softmax(-1)
-    logp = theta.log_softmax(-1)
-    found = gradient((logp.detach().exp() * kl_estimate(logp, ref, estimator)).sum(), theta)
-    pi = theta.log_softmax(-1)
-    exact = {
-        "0": (0.0 * pi).sum(),
-        "kl": (pi.exp() * (pi - ref)).sum(),
-        "reverse": (ref.exp() * (ref - pi)).sum(),
-    }[wanted]
-    assert torch.allclose(found, gradient(exact, theta), atol=1e-12)
-
-
 @pytest.mark.parametrize("agg", ["token_mean", "seq_mean_token_mean", "seq_mean_token_sum"])
 @pytest.mark.parametrize("ratio", ["token", "sequence", "geometric"])
 @pytest.mark.parametrize("clip", [None, Clip(0.1, 0.28), Clip(0.2, 0.2, 1.5)])
@@ -500,29 +260,6 @@ def test_cispo_cuts_the_weight_and_keeps_every_gradient() -> None:
     written = (ratio.clamp(max=5.0) * c["adv"][:, None] * c["logp"])[c["mask"]].mean()
     assert torch.allclose(gradient(-loss, c["logp"]), gradient(written, c["logp"]), atol=1e-13)
     assert metrics["is/weight_max"].item() == 5.0
-
-
-def test_truncated_weights_of_a_policy_two_updates_behind_have_a_mean_near_one() -> None:
-    """Exact expectations: over all traces of the policy that acted."""
-    toy = Toy(5)
-    acted = toy.log_probs().detach()
-    for update in range(2):
-        adv = toy.reward + 0.1 * update
-        loss, _ = policy_loss(toy.log_probs(), adv, torch.ones(36, 2, dtype=torch.bool))
-        slope = gradient(loss, toy.theta)
-        toy.theta = (toy.theta - 0.5 * slope / slope.norm()).detach().requires_grad_()
-    now = toy.log_probs()
-    away = (now - acted).exp()
-    chance = acted.sum(1).exp()
-    assert (away.max() > 1.2).item()
-    mean = (chance[:, None] * away.clamp(max=2.0)).sum() / 2.0
-    _, metrics = policy_loss(
-        now.repeat_interleave(10, 0), toy.reward.repeat_interleave(10),
-        torch.ones(360, 2, dtype=torch.bool), ratio="none",
-        behaviour_logp=acted.repeat_interleave(10, 0), correction=Correction(),
-    )  # fmt: skip
-    assert mean.item() == pytest.approx(1.0, abs=0.05)
-    assert metrics["is/weight_max"].item() == pytest.approx(away.clamp(max=2.0).max().item())
 
 
 def test_the_ratio_is_against_the_old_policy_where_both_are_given() -> None:

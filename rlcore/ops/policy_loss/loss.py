@@ -144,9 +144,11 @@ def _rates(log_rates: Tensor, advantages: Tensor, clip: Clip | None) -> Tensor:
     flat = advantages == 0.0
     limit = math.log(torch.finfo(log_rates.dtype).max) / 2.0
     if clip is not None:
-        dual = clip.dual if clip.dual is not None else 1.0
-        flat = torch.ones_like(flat) if clip.dual is not None else advantages >= 0.0
-        limit = max(limit, math.log1p(clip.high), math.log(dual))
+        flat = advantages >= 0.0
+        limit = max(limit, math.log1p(clip.high))
+        if clip.dual is not None:
+            flat = torch.ones_like(flat)
+            limit = max(limit, math.log(clip.dual))
     return torch.where(flat, log_rates.clamp(max=limit), log_rates).exp()
 
 
